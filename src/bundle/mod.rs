@@ -1,0 +1,1 @@
+//! The bundle: config.json read once, checked once, and the workload classified once.

@@ -1,0 +1,1 @@
+//! The one place where errors and log lines leave the program.

@@ -1,0 +1,1 @@
+//! What Tandem remembers of a container between two commands.
