@@ -12,6 +12,7 @@ start_containerd() {
 
 start_engine() {
   local archive
+  drop_limits_of_absent_controllers
   start_containerd || return 1
   for archive in linux wasm modules; do ctr image import "$images/$archive.tar" >/dev/null || return 1; done
   run --rm $linux_image warm-up true
