@@ -20,6 +20,17 @@ mod chain;
 mod events;
 mod line;
 
+/// Now, as RFC 3339 in UTC with nanoseconds: when a container was created.
+#[must_use]
+pub fn timestamp_nanos() -> String {
+    let now = SystemTime::now();
+    let nanos = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    let seconds = line::timestamp(now);
+    format!("{}.{nanos:09}Z", seconds.trim_end_matches('Z'))
+}
+
 /// How important a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

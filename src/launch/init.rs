@@ -48,6 +48,8 @@ pub enum InitError {
     MemoryPolicy(#[from] libcontainer::process::memory_policy::MemoryPolicyError),
     #[error("cannot set {what}")]
     Set { what: &'static str, source: io::Error },
+    #[error("cannot set the CPU affinity")]
+    Affinity { source: libcontainer::process::cpu_affinity::CPUAffinityError },
     #[error("cannot make the working directory {path:?}")]
     Cwd { path: std::path::PathBuf, source: io::Error },
     #[error("cannot wait for the start")]

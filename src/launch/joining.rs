@@ -18,7 +18,7 @@ use super::sync::{self, Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use super::workload;
 use super::{Console, LaunchError, report_failure};
 use crate::bundle::SpecExt;
-use crate::cgroup::ExecTarget;
+use crate::cgroup::{Cgroup, Target};
 use crate::seccomp::Program;
 use crate::sys::process::{self as sys, CloneOptions, Cloned};
 
@@ -30,7 +30,9 @@ pub struct Joining<'a> {
     pub process: &'a Process,
     /// The container's first process: its namespaces are joined.
     pub init: BorrowedFd<'a>,
-    pub cgroup: &'a ExecTarget,
+    pub target: Target,
+    pub cgroup: &'a Cgroup,
+    pub init_pid: i32,
     pub seccomp: Option<Program>,
     pub choice: Choice,
     pub console: Console,
@@ -49,22 +51,30 @@ impl Joining<'_> {
         self.kinds() & kind as i32 != 0
     }
 
+    /// Whether the new process has to be moved into its cgroup is the second part.
+    fn clone_into_cgroup(&mut self) -> Result<(Cloned, bool), LaunchError> {
+        let error = |source| NamespaceError::Make { kinds: "joined".into(), source };
+        match clone_into(&self.target) {
+            // The container has made cgroups of its own below this one, which takes no process any more.
+            Err(failure) if failure.raw_os_error() == Some(libc::EBUSY) => {
+                self.target = self.cgroup.target_beside(self.init_pid)?;
+                let cloned = clone_into(&self.target).map_err(error)?;
+                Ok((cloned, self.target.birth_dir().is_none()))
+            }
+            outcome => Ok((outcome.map_err(error)?, self.target.birth_dir().is_none())),
+        }
+    }
+
     /// Makes the process and goes with it until its program runs; `None` for the terminal unless it is relayed.
     ///
     /// # Errors
     /// See [`LaunchError`]; the process is gone then.
-    pub fn run(self, listener: impl Fn(BorrowedFd<'_>, i32) -> Result<(), LaunchError>) -> Result<Joined, LaunchError> {
+    pub fn run(mut self, listener: impl Fn(BorrowedFd<'_>, i32) -> Result<(), LaunchError>) -> Result<Joined, LaunchError> {
         let (runtime, process) = sync::channel()?;
         // Only children are in a pid namespace that was joined. With the right to, we join it here, and the one
         // clone below is in it; without (rootless), a process in between joins the user namespace first.
         let two_steps = self.has(Kind::Pid) && sys::setns(self.init, Kind::Pid as i32).is_err();
-        let birth = self.cgroup.birth_dir();
-        let moved = birth.is_none();
-        let options = CloneOptions { namespaces: 0, cgroup: birth, sibling: false };
-        // SAFETY: this program never starts a thread.
-        #[expect(unsafe_code, reason = "the one place where a process of `exec` is made")]
-        let cloned = unsafe { sys::clone(&options) };
-        let cloned = cloned.map_err(|source| NamespaceError::Make { kinds: "joined".into(), source })?;
+        let (cloned, moved) = self.clone_into_cgroup()?;
         let pid = match cloned {
             Cloned::Parent(pid) => pid,
             Cloned::Child => {
@@ -76,11 +86,21 @@ impl Joining<'_> {
         drop(process);
         let mut joined = Joined { pid, terminal: None, channel: runtime, released: false };
         if moved {
-            joined.or_stop(self.cgroup.add(pid).map_err(LaunchError::from))?;
+            joined.or_stop(self.target.add(pid).map_err(LaunchError::from))?;
             joined.channel.send(&Order::Go)?;
         }
+        joined.or_stop(identity::set_oom_score(self.process, pid).map_err(LaunchError::from))?;
         joined.serve(&self, listener)?;
         Ok(joined)
+    }
+}
+
+fn clone_into(target: &Target) -> std::io::Result<Cloned> {
+    let options = CloneOptions { namespaces: 0, cgroup: target.birth_dir(), sibling: false };
+    // SAFETY: this program never starts a thread.
+    #[expect(unsafe_code, reason = "the one place where a process of `exec` is made")]
+    unsafe {
+        sys::clone(&options)
     }
 }
 

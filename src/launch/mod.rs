@@ -22,6 +22,7 @@ pub mod hooks;
 pub mod identity;
 mod init;
 pub mod joining;
+pub mod listener;
 pub mod namespaces;
 mod program;
 pub mod relay;
@@ -33,6 +34,7 @@ mod workload;
 
 use hooks::{HookError, HookState};
 use identity::IdentityError;
+use listener::ListenerState;
 use namespaces::{NamespaceError, Namespaces};
 use sync::{Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use usermap::UserMapError;
@@ -289,7 +291,7 @@ impl Launched {
             }
             Some(Report::Failed(text)) => Err(LaunchError::Init { text }),
             Some(_) => Err(SyncError::Unknown.into()),
-            None => Err(self.died()),
+            None => Err(died(self.pid)),
         }
     }
 
@@ -297,7 +299,7 @@ impl Launched {
     fn serve(&mut self, launch: &Launch<'_>) -> Result<(), LaunchError> {
         loop {
             match self.channel.receive()? {
-                None => return Err(self.died()),
+                None => return Err(died(self.pid)),
                 Some(Report::Failed(text)) => return Err(LaunchError::Init { text }),
                 Some(Report::Ready) => return Ok(()),
                 Some(request) => {
@@ -319,8 +321,8 @@ impl Launched {
             Report::Limits => identity::set_rlimits(launch.bundle.process(), self.pid)?,
             Report::Terminal(master) => self.terminal = Some(master),
             Report::Listener(listener) => {
-                let state = ListenerState { id: launch.id, bundle: launch.bundle, status: "creating", pid: self.pid };
-                state.send(listener.as_fd())?;
+                let (spec, bundle) = (&launch.bundle.spec, launch.bundle.path.as_path());
+                ListenerState { id: launch.id, spec, bundle, status: "creating", pid: self.pid }.send(listener.as_fd())?;
             }
             Report::Wasm(module) => {
                 let (program, artifact) = handler::find(launch.choice, module.as_fd())?;
@@ -331,16 +333,18 @@ impl Launched {
         Ok(Order::Go)
     }
 
-    fn died(&self) -> LaunchError {
-        let pid = nix::unistd::Pid::from_raw(self.pid);
-        let how = match nix::sys::wait::waitpid(pid, None) {
-            Ok(nix::sys::wait::WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
-            Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => format!("exit status {code}"),
-            Ok(status) => format!("{status:?}"),
-            Err(errno) => format!("{errno}"),
-        };
-        LaunchError::Died { how }
-    }
+}
+
+/// Waits for a process that has closed its end without a word, and tells how it ended.
+fn died(pid: i32) -> LaunchError {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    let how = match nix::sys::wait::waitpid(pid, None) {
+        Ok(nix::sys::wait::WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
+        Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => format!("exit status {code}"),
+        Ok(status) => format!("{status:?}"),
+        Err(errno) => format!("{errno}"),
+    };
+    LaunchError::Died { how }
 }
 
 impl Drop for Launched {
