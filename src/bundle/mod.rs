@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
+mod sysctl;
 mod tolerant;
 mod validate;
 
+pub use sysctl::path_of as sysctl_path;
 pub use validate::{Invalid, check_process};
 
 /// Why a bundle cannot be used.
@@ -21,12 +23,17 @@ pub enum BundleError {
     #[error("cannot enter bundle {path:?}")]
     Directory { path: PathBuf, source: io::Error },
     /// The wording is runc's: callers look for it.
-    #[error("JSON specification file {path:?} not found (make one with `tandem spec`, or name the bundle with --bundle)")]
+    #[error(
+        "JSON specification file {path:?} not found (make one with `tandem spec`, or name the bundle with --bundle)"
+    )]
     NoConfig { path: PathBuf },
     #[error("cannot read {path:?}")]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot parse {path:?}")]
-    Parse { path: PathBuf, source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("invalid {path:?}")]
     Invalid { path: PathBuf, source: Invalid },
     #[error("invalid rootfs {path:?}")]
@@ -53,24 +60,44 @@ impl Bundle {
     /// # Errors
     /// See [`BundleError`]; nothing was changed then.
     pub fn load(directory: &Path) -> Result<Self, BundleError> {
-        let path = fs::canonicalize(directory)
-            .map_err(|source| BundleError::Directory { path: directory.into(), source })?;
+        let path = fs::canonicalize(directory).map_err(|source| BundleError::Directory {
+            path: directory.into(),
+            source,
+        })?;
         let config = path.join("config.json");
         let text = fs::read(&config).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => BundleError::NoConfig { path: config.clone() },
-            _ => BundleError::Read { path: config.clone(), source },
+            io::ErrorKind::NotFound => BundleError::NoConfig {
+                path: config.clone(),
+            },
+            _ => BundleError::Read {
+                path: config.clone(),
+                source,
+            },
         })?;
-        let spec =
-            parse(&text).map_err(|source| BundleError::Parse { path: config.clone(), source })?;
-        validate::check(&spec).map_err(|source| BundleError::Invalid { path: config, source })?;
+        let spec = parse(&text).map_err(|source| BundleError::Parse {
+            path: config.clone(),
+            source,
+        })?;
+        validate::check(&spec).map_err(|source| BundleError::Invalid {
+            path: config,
+            source,
+        })?;
         let rootfs = locate_rootfs(&path, &spec)?;
-        Ok(Self { path, rootfs, spec, text })
+        Ok(Self {
+            path,
+            rootfs,
+            spec,
+            text,
+        })
     }
 
     /// The process of the config, which `validate` has proved to be there.
     #[must_use]
     pub fn process(&self) -> &Process {
-        self.spec.process().as_ref().expect("checked by validate::check")
+        self.spec
+            .process()
+            .as_ref()
+            .expect("checked by validate::check")
     }
 }
 
@@ -93,9 +120,15 @@ pub fn parse_process(text: &[u8]) -> Result<Process, serde_json::Error> {
 fn locate_rootfs(bundle: &Path, spec: &Spec) -> Result<PathBuf, BundleError> {
     let root = spec.root().as_ref().expect("checked by validate::check");
     let given = bundle.join(root.path());
-    let rootfs =
-        fs::canonicalize(&given).map_err(|source| BundleError::Rootfs { path: given, source })?;
-    if rootfs.is_dir() { Ok(rootfs) } else { Err(BundleError::RootfsKind { path: rootfs }) }
+    let rootfs = fs::canonicalize(&given).map_err(|source| BundleError::Rootfs {
+        path: given,
+        source,
+    })?;
+    if rootfs.is_dir() {
+        Ok(rootfs)
+    } else {
+        Err(BundleError::RootfsKind { path: rootfs })
+    }
 }
 
 /// What the rest of the program asks of a spec again and again.
@@ -110,13 +143,23 @@ pub trait SpecExt {
 
 impl SpecExt for Spec {
     fn namespaces(&self) -> HashMap<LinuxNamespaceType, Option<PathBuf>> {
-        let list = self.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-        let given_path = |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
-        list.into_iter().flatten().map(|ns| (ns.typ(), given_path(ns.path()))).collect()
+        let list = self
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.namespaces().as_ref());
+        let given_path =
+            |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
+        list.into_iter()
+            .flatten()
+            .map(|ns| (ns.typ(), given_path(ns.path())))
+            .collect()
     }
 
     fn has_namespace(&self, kind: LinuxNamespaceType) -> bool {
-        let list = self.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let list = self
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.namespaces().as_ref());
         list.into_iter().flatten().any(|ns| ns.typ() == kind)
     }
 

@@ -4,7 +4,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The capability sets of `process.capabilities` (config.md, "Linux Process").
-const SETS: [&str; 5] = ["bounding", "effective", "permitted", "inheritable", "ambient"];
+const SETS: [&str; 5] = [
+    "bounding",
+    "effective",
+    "permitted",
+    "inheritable",
+    "ambient",
+];
 
 /// Parses again without the capabilities that no kernel known to us has. If that does not help, the caller gets
 /// the error of the `first` parse, which has the line and column.
@@ -12,7 +18,9 @@ pub(super) fn parse<T: DeserializeOwned>(
     text: &[u8],
     first: serde_json::Error,
 ) -> Result<T, serde_json::Error> {
-    let Ok(mut document) = serde_json::from_slice::<Value>(text) else { return Err(first) };
+    let Ok(mut document) = serde_json::from_slice::<Value>(text) else {
+        return Err(first);
+    };
     // A process.json is a process itself; a config.json has one.
     let process = match document.get_mut("process") {
         Some(process) => process,
@@ -24,10 +32,13 @@ pub(super) fn parse<T: DeserializeOwned>(
 
 fn drop_unknown_capabilities(process: &mut Value) {
     for set in SETS {
-        let names = process.pointer_mut(&format!("/capabilities/{set}")).and_then(Value::as_array_mut);
+        let names = process
+            .pointer_mut(&format!("/capabilities/{set}"))
+            .and_then(Value::as_array_mut);
         let Some(names) = names else { continue };
         names.retain(|name| {
-            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
+            let known =
+                serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
             if !known {
                 // A profile written for a newer kernel has to work on this one: less is granted, never more.
                 tracing::warn!("ignoring unknown capability {name} in the {set} set");

@@ -1,7 +1,7 @@
 //! The rules that a config has to keep, as far as the document alone can tell.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
@@ -51,7 +51,7 @@ pub enum Invalid {
     #[error("{property} is not supported yet (take it out of config.json)")]
     Unsupported { property: &'static str },
     #[error("linux.sysctl")]
-    Sysctl(#[source] crate::launch::rootfs::SysctlError),
+    Sysctl(#[source] super::sysctl::SysctlError),
 }
 
 /// Checks a whole config.
@@ -72,7 +72,9 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
 fn check_version(version: &str) -> Result<(), Invalid> {
     match version.split_once('.') {
         Some(("1", _)) => Ok(()),
-        _ => Err(Invalid::Version { version: version.into() }),
+        _ => Err(Invalid::Version {
+            version: version.into(),
+        }),
     }
 }
 
@@ -102,7 +104,9 @@ pub fn check_process(process: &Process) -> Result<(), Invalid> {
     let mut kinds = HashSet::new();
     for limit in process.rlimits().iter().flatten() {
         if !kinds.insert(limit.typ() as i32) {
-            return Err(Invalid::DuplicateRlimit { kind: limit.typ().to_string() });
+            return Err(Invalid::DuplicateRlimit {
+                kind: limit.typ().to_string(),
+            });
         }
     }
     Ok(())
@@ -112,22 +116,32 @@ fn check_namespaces(spec: &Spec, linux: &Linux) -> Result<(), Invalid> {
     let mut kinds = HashSet::new();
     for namespace in linux.namespaces().iter().flatten() {
         if !kinds.insert(namespace.typ()) {
-            return Err(Invalid::DuplicateNamespace { kind: namespace.typ().to_string() });
+            return Err(Invalid::DuplicateNamespace {
+                kind: namespace.typ().to_string(),
+            });
         }
     }
     let namespaces = spec.namespaces();
-    if let Some(path) = namespaces.values().flatten().find(|path| !path.is_absolute()) {
+    if let Some(path) = namespaces
+        .values()
+        .flatten()
+        .find(|path| !path.is_absolute())
+    {
         return Err(Invalid::RelativeNamespace { path: path.clone() });
     }
     let filled = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
     if !kinds.contains(&LinuxNamespaceType::Uts) {
-        for (what, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+        for (what, name) in [
+            ("hostname", spec.hostname()),
+            ("domainname", spec.domainname()),
+        ] {
             if filled(name) {
                 return Err(Invalid::NoUts { what });
             }
         }
     }
-    let restricts = |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(|paths| !paths.is_empty());
+    let restricts =
+        |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(|paths| !paths.is_empty());
     if !kinds.contains(&LinuxNamespaceType::Mount)
         && (restricts(linux.masked_paths()) || restricts(linux.readonly_paths()))
     {
@@ -140,20 +154,24 @@ fn check_namespaces(spec: &Spec, linux: &Linux) -> Result<(), Invalid> {
         Some(None) if !(uids && gids) => return Err(Invalid::UserWithoutMaps),
         _ => {}
     }
-    let offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+    let offsets = linux
+        .time_offsets()
+        .as_ref()
+        .is_some_and(|offsets| !offsets.is_empty());
     if offsets && !kinds.contains(&LinuxNamespaceType::Time) {
         return Err(Invalid::OffsetsWithoutTime);
     }
     for name in linux.sysctl().iter().flatten().map(|(name, _value)| name) {
-        crate::launch::rootfs::check_sysctl(name, spec).map_err(Invalid::Sysctl)?;
+        super::sysctl::check(name, spec).map_err(Invalid::Sysctl)?;
     }
     Ok(())
 }
 
 /// config.md, "POSIX-platform Hooks": absolute paths, a timeout greater than zero.
-#[expect(deprecated, reason = "prestart is deprecated in the specification and still in use")]
 fn check_hooks(spec: &Spec) -> Result<(), Invalid> {
-    let Some(hooks) = spec.hooks() else { return Ok(()) };
+    let Some(hooks) = spec.hooks() else {
+        return Ok(());
+    };
     let kinds = [
         hooks.prestart(),
         hooks.create_runtime(),
@@ -176,7 +194,10 @@ fn check_hooks(spec: &Spec) -> Result<(), Invalid> {
 
 /// What a config can ask for and this version cannot give. Refused, so that nobody believes to have it.
 fn refuse_unsupported(linux: &Linux) -> Result<(), Invalid> {
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let devices = linux
+        .net_devices()
+        .as_ref()
+        .is_some_and(|devices| !devices.is_empty());
     let unsupported = [
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (devices, "linux.netDevices"),
@@ -186,7 +207,6 @@ fn refuse_unsupported(linux: &Linux) -> Result<(), Invalid> {
         None => Ok(()),
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -213,20 +233,52 @@ mod tests {
         type Change = fn(&mut serde_json::Value);
         let cases: [(Change, &str); 12] = [
             (|c| c["ociVersion"] = "2.0.0".into(), "ociVersion"),
-            (|c| c["process"]["args"] = serde_json::json!([]), "args must not be empty"),
+            (
+                |c| c["process"]["args"] = serde_json::json!([]),
+                "args must not be empty",
+            ),
             (|c| c["process"]["cwd"] = "rel".into(), "absolute"),
-            (|c| c["process"]["env"] = serde_json::json!(["A=\0"]), "null byte"),
+            (
+                |c| c["process"]["env"] = serde_json::json!(["A=\0"]),
+                "null byte",
+            ),
             (|c| c["root"] = serde_json::Value::Null, "root property"),
-            (|c| c["linux"]["namespaces"] = serde_json::json!([{"type": "pid"}, {"type": "pid"}]), "duplicated"),
-            (|c| c["linux"]["namespaces"][0]["path"] = "proc/1/ns/mnt".into(), "absolute"),
-            (|c| {
-                c["hostname"] = "x".into();
-                c["linux"]["namespaces"] = serde_json::json!([]);
-            }, "UTS"),
-            (|c| c["linux"]["uidMappings"] = serde_json::json!([{"hostID": 0, "containerID": 0, "size": 1}]), "USER"),
-            (|c| c["linux"]["namespaces"][0]["type"] = "user".into(), "uidMappings"),
-            (|c| c["hooks"] = serde_json::json!({"poststop": [{"path": "x"}]}), "absolute"),
-            (|c| c["linux"]["intelRdt"] = serde_json::json!({"closID": "a"}), "linux.intelRdt"),
+            (
+                |c| {
+                    c["linux"]["namespaces"] = serde_json::json!([{"type": "pid"}, {"type": "pid"}])
+                },
+                "duplicated",
+            ),
+            (
+                |c| c["linux"]["namespaces"][0]["path"] = "proc/1/ns/mnt".into(),
+                "absolute",
+            ),
+            (
+                |c| {
+                    c["hostname"] = "x".into();
+                    c["linux"]["namespaces"] = serde_json::json!([]);
+                },
+                "UTS",
+            ),
+            (
+                |c| {
+                    c["linux"]["uidMappings"] =
+                        serde_json::json!([{"hostID": 0, "containerID": 0, "size": 1}])
+                },
+                "USER",
+            ),
+            (
+                |c| c["linux"]["namespaces"][0]["type"] = "user".into(),
+                "uidMappings",
+            ),
+            (
+                |c| c["hooks"] = serde_json::json!({"poststop": [{"path": "x"}]}),
+                "absolute",
+            ),
+            (
+                |c| c["linux"]["intelRdt"] = serde_json::json!({"closID": "a"}),
+                "linux.intelRdt",
+            ),
         ];
         for (change, expected) in cases {
             let error = verdict(change).unwrap_err().to_string();

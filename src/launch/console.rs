@@ -24,7 +24,10 @@ pub enum ConsoleError {
     #[error("/dev/pts/ptmx in the container is no pty multiplexer of a devpts")]
     Foreign,
     #[error("cannot {what} the terminal")]
-    Setup { what: &'static str, source: io::Error },
+    Setup {
+        what: &'static str,
+        source: io::Error,
+    },
 }
 
 /// Opens the connection over which the caller wants the terminal (`--console-socket`).
@@ -32,8 +35,10 @@ pub enum ConsoleError {
 /// # Errors
 /// [`ConsoleError::Connect`]
 pub fn connect(path: &Path) -> Result<OwnedFd, ConsoleError> {
-    let stream =
-        UnixStream::connect(path).map_err(|source| ConsoleError::Connect { path: path.into(), source })?;
+    let stream = UnixStream::connect(path).map_err(|source| ConsoleError::Connect {
+        path: path.into(),
+        source,
+    })?;
     Ok(stream.into())
 }
 
@@ -52,7 +57,9 @@ pub fn send(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), Consol
         None,
     )
     .map(drop)
-    .map_err(|errno| ConsoleError::Send { source: errno.into() })
+    .map_err(|errno| ConsoleError::Send {
+        source: errno.into(),
+    })
 }
 
 /// Both sides of a new terminal.
@@ -81,19 +88,31 @@ pub fn open(process: &Process) -> Result<Terminal, ConsoleError> {
     let slave = sys::open_pty_peer(master.as_fd()).map_err(setup("open the other side of"))?;
     if let Some(size) = process.console_size() {
         let fit = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-        sys::set_window_size(slave.as_fd(), fit(size.height()), fit(size.width())).map_err(setup("set the size of"))?;
+        sys::set_window_size(slave.as_fd(), fit(size.height()), fit(size.width()))
+            .map_err(setup("set the size of"))?;
     }
-    Ok(Terminal { master: master.into(), slave })
+    Ok(Terminal {
+        master: master.into(),
+        slave,
+    })
 }
 
 fn verify(master: &File) -> Result<(), ConsoleError> {
     const PTMX: u64 = libc::makedev(5, 2);
-    let stat = master.metadata().map_err(|source| ConsoleError::Open { source })?;
-    let kind = nix::sys::statfs::fstatfs(master).map_err(|errno| ConsoleError::Open { source: errno.into() })?;
+    let stat = master
+        .metadata()
+        .map_err(|source| ConsoleError::Open { source })?;
+    let kind = nix::sys::statfs::fstatfs(master).map_err(|errno| ConsoleError::Open {
+        source: errno.into(),
+    })?;
     let genuine = stat.file_type().is_char_device()
         && stat.rdev() == PTMX
         && kind.filesystem_type() == nix::sys::statfs::DEVPTS_SUPER_MAGIC;
-    if genuine { Ok(()) } else { Err(ConsoleError::Foreign) }
+    if genuine {
+        Ok(())
+    } else {
+        Err(ConsoleError::Foreign)
+    }
 }
 
 /// Makes a terminal this process's own: standard input, output and error, and the one that controls its session.

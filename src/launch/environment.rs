@@ -16,7 +16,11 @@ const LONGEST_PASSWD: u64 = 1 << 20;
 #[must_use]
 pub fn build(process: &Process) -> Vec<String> {
     let mut env = deduplicate(process.env().as_deref().unwrap_or_default());
-    let has_home = env.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()));
+    let has_home = env.iter().any(|variable| {
+        variable
+            .strip_prefix("HOME=")
+            .is_some_and(|home| !home.is_empty())
+    });
     if !has_home {
         env.retain(|variable| !variable.starts_with("HOME="));
         env.push(format!("HOME={}", home(process.user().uid())));
@@ -28,7 +32,10 @@ fn deduplicate(env: &[String]) -> Vec<String> {
     let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
     let mut kept: Vec<String> = Vec::with_capacity(env.len() + 1);
     for variable in env {
-        match kept.iter_mut().find(|earlier| name(earlier) == name(variable)) {
+        match kept
+            .iter_mut()
+            .find(|earlier| name(earlier) == name(variable))
+        {
             Some(earlier) => earlier.clone_from(variable),
             None => kept.push(variable.clone()),
         }
@@ -38,7 +45,10 @@ fn deduplicate(env: &[String]) -> Vec<String> {
 
 fn home(uid: u32) -> String {
     // O_NONBLOCK: a FIFO in place of the file must not hold us up.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/etc/passwd");
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open("/etc/passwd");
     let mut text = Vec::new();
     if let Ok(file) = opened
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
@@ -52,8 +62,11 @@ fn home(uid: u32) -> String {
 
 /// passwd(5): name, password, uid, gid, comment, home, shell.
 fn home_in(passwd: &str, uid: u32) -> Option<String> {
-    let entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let mut own = entries.filter(|fields| fields.get(2).and_then(|text| text.parse().ok()) == Some(uid));
+    let entries = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let mut own =
+        entries.filter(|fields| fields.get(2).and_then(|text| text.parse().ok()) == Some(uid));
     let home = own.find_map(|fields| fields.get(5).map(|home| (*home).to_owned()))?;
     (!home.is_empty()).then_some(home)
 }

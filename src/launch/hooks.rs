@@ -31,13 +31,36 @@ pub struct HookState<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     #[error("error running {kind} hook #{index} {path:?}: cannot start it")]
-    Start { kind: &'static str, index: usize, path: PathBuf, source: io::Error },
+    Start {
+        kind: &'static str,
+        index: usize,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("error running {kind} hook #{index} {path:?}: {status}{output}")]
-    Failed { kind: &'static str, index: usize, path: PathBuf, status: ExitStatus, output: Output },
-    #[error("error running {kind} hook #{index} {path:?}: no end within its timeout of {seconds} s, it was killed")]
-    Timeout { kind: &'static str, index: usize, path: PathBuf, seconds: i64 },
+    Failed {
+        kind: &'static str,
+        index: usize,
+        path: PathBuf,
+        status: ExitStatus,
+        output: Output,
+    },
+    #[error(
+        "error running {kind} hook #{index} {path:?}: no end within its timeout of {seconds} s, it was killed"
+    )]
+    Timeout {
+        kind: &'static str,
+        index: usize,
+        path: PathBuf,
+        seconds: i64,
+    },
     #[error("error running {kind} hook #{index} {path:?}: cannot talk to it")]
-    Pipe { kind: &'static str, index: usize, path: PathBuf, source: io::Error },
+    Pipe {
+        kind: &'static str,
+        index: usize,
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
 /// What a failed hook printed, shown behind its exit status.
@@ -46,7 +69,11 @@ pub struct Output(String);
 
 impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, ", output: {}", self.0) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", output: {}", self.0)
+        }
     }
 }
 
@@ -57,7 +84,11 @@ const KEPT_OUTPUT: usize = 4096;
 ///
 /// # Errors
 /// That of the hook that failed.
-pub fn run(kind: &'static str, hooks: Option<&Vec<Hook>>, state: &HookState<'_>) -> Result<(), HookError> {
+pub fn run(
+    kind: &'static str,
+    hooks: Option<&Vec<Hook>>,
+    state: &HookState<'_>,
+) -> Result<(), HookError> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
         Attempt { kind, index, hook }.run(state)?;
     }
@@ -72,12 +103,15 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn run(&self, state: &HookState<'_>) -> Result<(), HookError> {
-        let mut child = self.command(state).spawn().map_err(|source| HookError::Start {
-            kind: self.kind,
-            index: self.index,
-            path: self.hook.path().clone(),
-            source,
-        })?;
+        let mut child = self
+            .command(state)
+            .spawn()
+            .map_err(|source| HookError::Start {
+                kind: self.kind,
+                index: self.index,
+                path: self.hook.path().clone(),
+                source,
+            })?;
         let document = serde_json::to_vec(state).expect("a state has only string keys");
         if let Some(mut stdin) = child.stdin.take() {
             // A hook that does not read its input has done nothing wrong (and SIGPIPE is off in this program).
@@ -105,7 +139,12 @@ impl Attempt<'_> {
 
     fn command(&self, state: &HookState<'_>) -> Command {
         let mut command = Command::new(self.hook.path());
-        if let Some((name, rest)) = self.hook.args().as_ref().and_then(|args| args.split_first()) {
+        if let Some((name, rest)) = self
+            .hook
+            .args()
+            .as_ref()
+            .and_then(|args| args.split_first())
+        {
             command.arg0(name).args(rest);
         }
         command.env_clear();
@@ -116,7 +155,11 @@ impl Attempt<'_> {
             }
         }
         // A group of its own, so that a timeout ends what the hook itself has started, too.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // The bundle, as the hook's config is written with it in mind; inside the container it may not exist.
         if state.bundle.is_dir() {
             command.current_dir(state.bundle);
@@ -129,7 +172,10 @@ impl Attempt<'_> {
     /// Waits for the process and not for the end of its output: a daemon that the hook leaves behind keeps the
     /// pipe open.
     fn follow(&self, child: &mut Child) -> Result<Vec<u8>, HookError> {
-        let deadline = self.hook.timeout().map(|seconds| Instant::now() + Duration::from_secs(seconds.unsigned_abs()));
+        let deadline = self
+            .hook
+            .timeout()
+            .map(|seconds| Instant::now() + Duration::from_secs(seconds.unsigned_abs()));
         let pidfd = pidfd_open(child.id() as i32).map_err(|source| self.pipe(source))?;
         let mut pipes: Vec<Box<dyn ReadFd>> = Vec::new();
         if let Some(stdout) = child.stdout.take() {
@@ -141,7 +187,11 @@ impl Attempt<'_> {
         let mut kept = Vec::new();
         loop {
             let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            fds.extend(pipes.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+            fds.extend(
+                pipes
+                    .iter()
+                    .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut fds, remaining(deadline)) {
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(errno) => return Err(self.pipe(errno.into())),
@@ -172,15 +222,28 @@ impl Attempt<'_> {
     fn end(&self, child: &mut Child) {
         let group = nix::unistd::Pid::from_raw(child.id() as i32);
         if let Err(errno) = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL) {
-            tracing::debug!("cannot kill {} hook {:?}: {errno}", self.kind, self.hook.path());
+            tracing::debug!(
+                "cannot kill {} hook {:?}: {errno}",
+                self.kind,
+                self.hook.path()
+            );
         }
         if let Err(error) = child.wait() {
-            tracing::debug!("cannot wait for {} hook {:?}: {error}", self.kind, self.hook.path());
+            tracing::debug!(
+                "cannot wait for {} hook {:?}: {error}",
+                self.kind,
+                self.hook.path()
+            );
         }
     }
 
     fn pipe(&self, source: io::Error) -> HookError {
-        HookError::Pipe { kind: self.kind, index: self.index, path: self.hook.path().clone(), source }
+        HookError::Pipe {
+            kind: self.kind,
+            index: self.index,
+            path: self.hook.path().clone(),
+            source,
+        }
     }
 }
 
@@ -202,7 +265,9 @@ fn read_some(pipe: &mut dyn ReadFd, kept: &mut Vec<u8>) -> bool {
 }
 
 fn remaining(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
     let left = deadline.saturating_duration_since(Instant::now());
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
@@ -219,7 +284,11 @@ mod tests {
 
     fn sh(script: &str, timeout: Option<i64>) -> Vec<Hook> {
         let args = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let mut hook = HookBuilder::default().path("/bin/sh").args(args).build().unwrap();
+        let mut hook = HookBuilder::default()
+            .path("/bin/sh")
+            .args(args)
+            .build()
+            .unwrap();
         hook.set_timeout(timeout);
         hook.set_env(Some(vec!["PATH=/usr/bin:/bin".into()]));
         vec![hook]
@@ -249,15 +318,23 @@ mod tests {
 
     #[test]
     fn what_a_failed_hook_printed_is_in_the_error() {
-        let error = outcome("echo out of cheese >&2; exit 3", None).unwrap_err().to_string();
-        assert!(error.contains("exit status: 3") && error.contains("out of cheese"), "{error}");
+        let error = outcome("echo out of cheese >&2; exit 3", None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("exit status: 3") && error.contains("out of cheese"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_hook_past_its_timeout_is_killed_with_its_children() {
         let begin = Instant::now();
         let error = outcome("sleep 60 & sleep 60", Some(1)).unwrap_err();
-        assert!(matches!(error, HookError::Timeout { seconds: 1, .. }), "{error}");
+        assert!(
+            matches!(error, HookError::Timeout { seconds: 1, .. }),
+            "{error}"
+        );
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
 

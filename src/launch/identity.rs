@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, fstat, umask};
@@ -11,7 +11,7 @@ use oci_spec::runtime::{
     LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
-use super::rootfs::HostProc;
+use super::host_proc::HostProc;
 use crate::sys::process as sys;
 
 /// Why the process could not become what the config says.
@@ -26,13 +26,20 @@ pub enum IdentityError {
     #[error("cannot set the SELinux label {label:?}")]
     Selinux { label: String, source: io::Error },
     #[error("cannot set {what}")]
-    Set { what: &'static str, source: io::Error },
+    Set {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("cannot change the owner of standard descriptor {fd}")]
     Stdio { fd: i32, source: io::Error },
     #[error("cannot set additional groups {gids:?}")]
     Groups { gids: Vec<u32>, source: io::Error },
     #[error("cannot become {what} {id} (is it mapped in the user namespace?)")]
-    Id { what: &'static str, id: u32, source: io::Error },
+    Id {
+        what: &'static str,
+        id: u32,
+        source: io::Error,
+    },
     #[error("chdir to cwd ({cwd:?}) set in config.json failed")]
     Cwd { cwd: PathBuf, source: io::Error },
     #[error(
@@ -59,8 +66,16 @@ pub fn set_rlimits(process: &Process, pid: i32) -> Result<(), IdentityError> {
     for limit in process.rlimits().iter().flatten() {
         // The variants stand in the order of the specification, not of the kernel's numbers.
         let kind = limit.typ();
-        sys::set_rlimit(pid, rlimit_number(&kind.to_string()), limit.soft(), limit.hard())
-            .map_err(|source| IdentityError::Rlimit { kind: kind.to_string(), source })?;
+        sys::set_rlimit(
+            pid,
+            rlimit_number(&kind.to_string()),
+            limit.soft(),
+            limit.hard(),
+        )
+        .map_err(|source| IdentityError::Rlimit {
+            kind: kind.to_string(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -95,7 +110,9 @@ fn rlimit_number(name: &str) -> u32 {
 /// # Errors
 /// `EACCES` for a score below what the caller may give.
 pub fn set_oom_score(process: &Process, pid: i32) -> Result<(), IdentityError> {
-    let Some(score) = process.oom_score_adj() else { return Ok(()) };
+    let Some(score) = process.oom_score_adj() else {
+        return Ok(());
+    };
     std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
         .map_err(|source| IdentityError::OomScore { score, source })
 }
@@ -105,7 +122,11 @@ pub fn set_oom_score(process: &Process, pid: i32) -> Result<(), IdentityError> {
 /// # Errors
 /// Asking for a module that the kernel does not have is an error: less protection than asked for.
 pub fn set_exec_labels(process: &Process, proc: &HostProc) -> Result<(), IdentityError> {
-    if let Some(profile) = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
+    if let Some(profile) = process
+        .apparmor_profile()
+        .as_deref()
+        .filter(|profile| !profile.is_empty())
+    {
         let text = format!("exec {profile}");
         // The module's own directory since Linux 5.8; before that there is one file for all modules.
         write_attribute(proc, "self/attr/apparmor/exec", &text)
@@ -113,11 +134,22 @@ pub fn set_exec_labels(process: &Process, proc: &HostProc) -> Result<(), Identit
                 io::ErrorKind::NotFound => write_attribute(proc, "self/attr/exec", &text),
                 _ => Err(error),
             })
-            .map_err(|source| IdentityError::AppArmor { profile: profile.into(), source })?;
+            .map_err(|source| IdentityError::AppArmor {
+                profile: profile.into(),
+                source,
+            })?;
     }
-    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
-        write_attribute(proc, "self/attr/exec", label)
-            .map_err(|source| IdentityError::Selinux { label: label.into(), source })?;
+    if let Some(label) = process
+        .selinux_label()
+        .as_deref()
+        .filter(|label| !label.is_empty())
+    {
+        write_attribute(proc, "self/attr/exec", label).map_err(|source| {
+            IdentityError::Selinux {
+                label: label.into(),
+                source,
+            }
+        })?;
     }
     Ok(())
 }
@@ -134,12 +166,22 @@ fn write_attribute(proc: &HostProc, path: &str, text: &str) -> io::Result<()> {
 pub fn join_session_keyring(id: &str) -> Result<(), IdentityError> {
     let name = CString::new(format!("_ses.{id}")).expect("an id has no null byte");
     match sys::join_session_keyring(&name) {
-        Ok(serial) => sys::allow_keyring_search(serial).map_err(set("the rights of the session keyring")),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EDQUOT | libc::EPERM)) => {
+        Ok(serial) => {
+            sys::allow_keyring_search(serial).map_err(set("the rights of the session keyring"))
+        }
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOSYS | libc::EDQUOT | libc::EPERM)
+            ) =>
+        {
             tracing::warn!("no session keyring of the container's own: {error}");
             Ok(())
         }
-        Err(source) => Err(IdentityError::Set { what: "a session keyring", source }),
+        Err(source) => Err(IdentityError::Set {
+            what: "a session keyring",
+            source,
+        }),
     }
 }
 
@@ -155,8 +197,12 @@ pub fn set_scheduling(
         sys::set_scheduler(scheduler_attributes(scheduler)?).map_err(set("the scheduler"))?;
     }
     if let Some(priority) = process.io_priority() {
-        let level = u32::try_from(priority.priority()).ok().filter(|level| *level < 8);
-        let level = level.ok_or(IdentityError::IoPriority { priority: priority.priority() })?;
+        let level = u32::try_from(priority.priority())
+            .ok()
+            .filter(|level| *level < 8);
+        let level = level.ok_or(IdentityError::IoPriority {
+            priority: priority.priority(),
+        })?;
         let class = match priority.class() {
             IOPriorityClass::IoprioClassRt => 1,
             IOPriorityClass::IoprioClassBe => 2,
@@ -187,7 +233,9 @@ fn scheduler_attributes(scheduler: &Scheduler) -> Result<sys::SchedulerAttribute
         LinuxSchedulerPolicy::SchedBatch => 3,
         LinuxSchedulerPolicy::SchedIdle => 5,
         LinuxSchedulerPolicy::SchedDeadline => 6,
-        policy @ LinuxSchedulerPolicy::SchedIso => return Err(unsupported(format!("policy {policy}"))),
+        policy @ LinuxSchedulerPolicy::SchedIso => {
+            return Err(unsupported(format!("policy {policy}")));
+        }
     };
     let mut flags = 0;
     for flag in scheduler.flags().iter().flatten() {
@@ -219,11 +267,19 @@ fn scheduler_attributes(scheduler: &Scheduler) -> Result<sys::SchedulerAttribute
 /// # Errors
 /// Those of fchown(2), except where the file system cannot or the owner may not.
 pub fn own_stdio(uid: u32) -> Result<(), IdentityError> {
-    let null = nix::sys::stat::stat("/dev/null").ok().map(|stat| stat.st_rdev);
-    let stdio = [(0, io::stdin().as_fd().try_clone_to_owned()), (1, io::stdout().as_fd().try_clone_to_owned()), (2, io::stderr().as_fd().try_clone_to_owned())];
+    let null = nix::sys::stat::stat("/dev/null")
+        .ok()
+        .map(|stat| stat.st_rdev);
+    let stdio = [
+        (0, io::stdin().as_fd().try_clone_to_owned()),
+        (1, io::stdout().as_fd().try_clone_to_owned()),
+        (2, io::stderr().as_fd().try_clone_to_owned()),
+    ];
     for (fd, handle) in stdio {
         let Ok(handle) = handle else { continue }; // closed by the caller: nothing to own
-        let Ok(stat) = fstat(std::os::fd::AsRawFd::as_raw_fd(&handle)) else { continue };
+        let Ok(stat) = fstat(std::os::fd::AsRawFd::as_raw_fd(&handle)) else {
+            continue;
+        };
         let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && Some(stat.st_rdev) == null;
         if stat.st_uid == uid || is_null {
             continue;
@@ -231,7 +287,11 @@ pub fn own_stdio(uid: u32) -> Result<(), IdentityError> {
         match std::os::unix::fs::fchown(&handle, Some(uid), None) {
             Ok(()) => {}
             // An id that is not mapped, a file system without owners, a user without the right: as runc, go on.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM | libc::EROFS)) => {}
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EINVAL | libc::EPERM | libc::EROFS)
+                ) => {}
             Err(source) => return Err(IdentityError::Stdio { fd, source }),
         }
     }
@@ -253,12 +313,23 @@ pub fn become_user(process: &Process, cwd: &Path) -> Result<(), IdentityError> {
         umask(Mode::from_bits_truncate(mode));
     }
     set_groups(user.additional_gids().as_deref().unwrap_or_default())?;
-    sys::set_gid(user.gid()).map_err(|source| IdentityError::Id { what: "group", id: user.gid(), source })?;
+    sys::set_gid(user.gid()).map_err(|source| IdentityError::Id {
+        what: "group",
+        id: user.gid(),
+        source,
+    })?;
     // First as root of the container: a user namespace may keep the user out of a directory on the way.
     let entered = enter(cwd);
-    sys::set_uid(user.uid()).map_err(|source| IdentityError::Id { what: "user", id: user.uid(), source })?;
+    sys::set_uid(user.uid()).map_err(|source| IdentityError::Id {
+        what: "user",
+        id: user.uid(),
+        source,
+    })?;
     if entered.is_err() {
-        enter(cwd).map_err(|source| IdentityError::Cwd { cwd: cwd.into(), source })?;
+        enter(cwd).map_err(|source| IdentityError::Cwd {
+            cwd: cwd.into(),
+            source,
+        })?;
     }
     verify_cwd()?;
     sys::set_keep_caps(false).map_err(set("PR_SET_KEEPCAPS"))?;
@@ -288,7 +359,10 @@ fn set_groups(gids: &[u32]) -> Result<(), IdentityError> {
         // A user namespace made without privileges denies setgroups(2) (user_namespaces(7)). To ask for no groups
         // is no demand there; to ask for some is.
         Err(error) if gids.is_empty() && error.raw_os_error() == Some(libc::EPERM) => Ok(()),
-        Err(source) => Err(IdentityError::Groups { gids: gids.into(), source }),
+        Err(source) => Err(IdentityError::Groups {
+            gids: gids.into(),
+            source,
+        }),
     }
 }
 
@@ -297,9 +371,12 @@ fn mask(set: Option<&Capabilities>) -> u64 {
     let number = |capability: &oci_spec::runtime::Capability| {
         let name = format!("CAP_{capability}");
         // caps has the numbers; every name of oci-spec is a name of the kernel.
-        name.parse::<caps::Capability>().map_or(0, |capability| 1_u64 << capability.index())
+        name.parse::<caps::Capability>()
+            .map_or(0, |capability| 1_u64 << capability.index())
     };
-    set.into_iter().flatten().fold(0, |bits, capability| bits | number(capability))
+    set.into_iter()
+        .flatten()
+        .fold(0, |bits, capability| bits | number(capability))
 }
 
 fn drop_bounding(keep: u64) -> Result<(), IdentityError> {
@@ -308,7 +385,12 @@ fn drop_bounding(keep: u64) -> Result<(), IdentityError> {
             Ok(()) => {}
             // Numbers go up to the last one that the kernel knows (/proc/sys/kernel/cap_last_cap).
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(source) => return Err(IdentityError::Set { what: "the bounding set", source }),
+            Err(source) => {
+                return Err(IdentityError::Set {
+                    what: "the bounding set",
+                    source,
+                });
+            }
         }
     }
     Ok(())
@@ -342,7 +424,6 @@ fn apply_capabilities(sets: &LinuxCapabilities) -> Result<(), IdentityError> {
     Ok(())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,19 +431,39 @@ mod tests {
 
     #[test]
     fn capabilities_become_the_kernels_bits() {
-        let set: Capabilities = [Capability::Chown, Capability::SysAdmin, Capability::CheckpointRestore].into();
+        let set: Capabilities = [
+            Capability::Chown,
+            Capability::SysAdmin,
+            Capability::CheckpointRestore,
+        ]
+        .into();
         assert_eq!(mask(Some(&set)), 1 | 1 << 21 | 1 << 40);
     }
 
     #[test]
     fn every_rlimit_of_the_specification_has_a_number() {
         let names = [
-            "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
-            "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+            "CPU",
+            "FSIZE",
+            "DATA",
+            "STACK",
+            "CORE",
+            "RSS",
+            "NPROC",
+            "NOFILE",
+            "MEMLOCK",
+            "AS",
+            "LOCKS",
+            "SIGPENDING",
+            "MSGQUEUE",
+            "NICE",
+            "RTPRIO",
+            "RTTIME",
         ];
         for (number, name) in (0..).zip(names) {
             assert_eq!(rlimit_number(&format!("RLIMIT_{name}")), number, "{name}");
-            let kind: oci_spec::runtime::PosixRlimitType = serde_json::from_str(&format!("\"RLIMIT_{name}\"")).unwrap();
+            let kind: oci_spec::runtime::PosixRlimitType =
+                serde_json::from_str(&format!("\"RLIMIT_{name}\"")).unwrap();
             assert_eq!(kind.to_string(), format!("RLIMIT_{name}"));
         }
     }

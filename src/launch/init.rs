@@ -1,25 +1,25 @@
 //! The container's first process, from its birth in the new namespaces to its `execve`: a list of steps.
 
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::fs::DirBuilder;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process};
 
 use super::console::{self, ConsoleError};
 use super::environment;
 use super::hooks::{self, HookError};
+use super::host_proc::HostProc;
 use super::identity::{self, IdentityError};
 use super::namespaces::NamespaceError;
 use super::program::ProgramError;
 use super::rootfs::{self, Rootfs, RootfsError};
 use super::sync::{ProcessEnd, Report, SyncError};
-use super::workload::{self, Workload, WorkloadError};
+use super::workload::{self, WorkloadError};
 use super::{Console, Launch};
+use crate::bundle::sysctl_path;
 use crate::seccomp::SeccompError;
 use crate::sys::process as sys;
 
@@ -47,11 +47,23 @@ pub enum InitError {
     #[error("cannot set the memory policy")]
     MemoryPolicy(#[from] libcontainer::process::memory_policy::MemoryPolicyError),
     #[error("cannot set {what}")]
-    Set { what: &'static str, source: io::Error },
+    Set {
+        what: &'static str,
+        source: io::Error,
+    },
     #[error("cannot set the CPU affinity")]
-    Affinity { source: libcontainer::process::cpu_affinity::CPUAffinityError },
+    Affinity {
+        source: libcontainer::process::cpu_affinity::CPUAffinityError,
+    },
+    #[error(transparent)]
+    HostProc(#[from] super::host_proc::HostProcError),
+    #[error("cannot set sysctl {name:?}")]
+    Sysctl { name: String, source: io::Error },
     #[error("cannot make the working directory {path:?}")]
-    Cwd { path: std::path::PathBuf, source: io::Error },
+    Cwd {
+        path: std::path::PathBuf,
+        source: io::Error,
+    },
     #[error("cannot wait for the start")]
     Wait { source: io::Error },
     #[error("exec {name}")]
@@ -71,18 +83,26 @@ pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitE
     let spec = &launch.bundle.spec;
     let linux = spec.linux().as_ref().expect("checked by bundle::validate");
     let process = launch.bundle.process();
-    let init = Init { launch: &launch, linux, process, channel };
+    let init = Init {
+        launch: &launch,
+        linux,
+        process,
+        channel,
+    };
 
     init.enter_namespaces()?;
     init.own_a_session()?;
     init.name_the_host()?;
-    let rootfs = init.mount_rootfs()?;
+    let host_proc = HostProc::open()?;
+    let plan = init.rootfs_plan();
+    let rootfs = Rootfs::mount(&plan)?;
     init.run_hooks_before_pivot()?;
     rootfs.pivot()?;
     init.make_working_directory()?;
     init.open_terminal(&rootfs)?;
     rootfs.finish()?;
-    identity::set_exec_labels(process, rootfs.host_proc())?;
+    init.set_kernel_parameters(&host_proc)?;
+    identity::set_exec_labels(process, &host_proc)?;
     init.set_limits()?;
     init.set_scheduling()?;
     let env = environment::build(process);
@@ -94,7 +114,8 @@ pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitE
     init.own_stdio()?;
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
-    drop(rootfs);
+    // What was opened on the host must not be within reach of the container's user.
+    drop(host_proc);
     if is_no_new_privs(process) {
         sys::set_no_new_privs().map_err(set("PR_SET_NO_NEW_PRIVS"))?;
         // As late as can be: the fewer system calls of ours a profile has to allow.
@@ -148,27 +169,50 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn mount_rootfs(&self) -> Result<Rootfs, InitError> {
-        Ok(Rootfs::mount(&rootfs::Plan {
+    fn rootfs_plan(&self) -> rootfs::Plan<'_> {
+        rootfs::Plan {
             spec: &self.launch.bundle.spec,
             bundle: &self.launch.bundle.path,
             rootfs: &self.launch.bundle.rootfs,
             sources: &self.launch.sources,
             no_pivot: self.launch.no_pivot,
-            cgroup: self.launch.cgroup_view.clone(),
+            cgroup: self.launch.cgroup_view,
             in_userns: self.launch.namespaces.has_user(),
-        })?)
+            mount_label: self.linux.mount_label().as_deref(),
+        }
+    }
+
+    fn set_kernel_parameters(&self, proc: &HostProc) -> Result<(), InitError> {
+        for (name, value) in self.linux.sysctl().iter().flatten() {
+            let path = format!("sys/{}", sysctl_path(name));
+            let written = proc
+                .open_write(&path)
+                .and_then(|mut file| file.write_all(value.as_bytes()));
+            written.map_err(|source| InitError::Sysctl {
+                name: name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// createRuntime by the runtime, createContainer here: both after the mounts and before the pivot (runtime.md,
     /// "Lifecycle").
     fn run_hooks_before_pivot(&self) -> Result<(), InitError> {
-        let Some(hooks) = self.launch.bundle.spec.hooks() else { return Ok(()) };
+        let Some(hooks) = self.launch.bundle.spec.hooks() else {
+            return Ok(());
+        };
         if self.launch.has_runtime_hooks() {
             self.channel.ask(&Report::Hooks)?;
         }
-        let state = self.launch.hook_state("creating", Some(std::process::id() as i32));
-        Ok(hooks::run("createContainer", hooks.create_container().as_ref(), &state)?)
+        let state = self
+            .launch
+            .hook_state("creating", Some(std::process::id() as i32));
+        Ok(hooks::run(
+            "createContainer",
+            hooks.create_container().as_ref(),
+            &state,
+        )?)
     }
 
     /// As runc does: a working directory that is missing is made.
@@ -181,12 +225,22 @@ impl Init<'_> {
         match DirBuilder::new().recursive(true).mode(0o755).create(path) {
             Ok(()) => Ok(()),
             // A file in the way or a read-only file system: entering the directory will say so.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EROFS | libc::ENOTDIR)) => Ok(()),
-            Err(source) => Err(InitError::Cwd { path: path.clone(), source }),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EEXIST | libc::EROFS | libc::ENOTDIR)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(InitError::Cwd {
+                path: path.clone(),
+                source,
+            }),
         }
     }
 
-    fn open_terminal(&self, rootfs: &Rootfs) -> Result<(), InitError> {
+    fn open_terminal(&self, rootfs: &Rootfs<'_>) -> Result<(), InitError> {
         if !self.process.terminal().unwrap_or(false) {
             return Ok(());
         }
@@ -215,7 +269,10 @@ impl Init<'_> {
         identity::set_scheduling(self.process, self.linux.personality().as_ref())?;
         if self.linux.memory_policy().is_some() {
             let syscall = libcontainer::syscall::syscall::create_syscall();
-            libcontainer::process::memory_policy::setup_memory_policy(self.linux.memory_policy(), syscall.as_ref())?;
+            libcontainer::process::memory_policy::setup_memory_policy(
+                self.linux.memory_policy(),
+                syscall.as_ref(),
+            )?;
         }
         Ok(())
     }
@@ -229,6 +286,7 @@ impl Init<'_> {
     }
 
     fn wait_for_start(&self) -> Result<(), InitError> {
+        outlive_the_runtime()?;
         self.channel.send(&Report::Ready)?;
         match &self.launch.start {
             None => Ok(self.channel.wait_for_start()?),
@@ -237,10 +295,23 @@ impl Init<'_> {
     }
 
     fn run_start_hooks(&self) -> Result<(), InitError> {
-        let Some(hooks) = self.launch.bundle.spec.hooks() else { return Ok(()) };
-        let state = self.launch.hook_state("created", Some(std::process::id() as i32));
-        Ok(hooks::run("startContainer", hooks.start_container().as_ref(), &state)?)
+        let Some(hooks) = self.launch.bundle.spec.hooks() else {
+            return Ok(());
+        };
+        let state = self
+            .launch
+            .hook_state("created", Some(std::process::id() as i32));
+        Ok(hooks::run(
+            "startContainer",
+            hooks.start_container().as_ref(),
+            &state,
+        )?)
     }
+}
+
+/// From here on the runtime may end before this process: it is set up.
+pub(super) fn outlive_the_runtime() -> Result<(), InitError> {
+    sys::set_parent_death_signal(0).map_err(set("PR_SET_PDEATHSIG"))
 }
 
 /// Takes the ids of root in a user namespace whose maps are written.
@@ -278,7 +349,9 @@ pub(super) fn install_seccomp(
     program: Option<&crate::seccomp::Program>,
     channel: &ProcessEnd,
 ) -> Result<(), InitError> {
-    let Some(program) = program else { return Ok(()) };
+    let Some(program) = program else {
+        return Ok(());
+    };
     if let Some(listener) = program.install()? {
         channel.ask(&Report::Listener(listener))?;
     }
@@ -287,7 +360,10 @@ pub(super) fn install_seccomp(
 
 /// Everything above the standard descriptors and the preserved ones closes at the execve, but for what the program
 /// itself needs.
-pub(super) fn keep_descriptors(preserved: u32, program: &workload::Program) -> Result<(), InitError> {
+pub(super) fn keep_descriptors(
+    preserved: u32,
+    program: &workload::Program,
+) -> Result<(), InitError> {
     sys::cloexec_from(3 + preserved).map_err(set("close-on-exec"))?;
     for fd in program.inherited() {
         sys::keep_on_exec(fd).map_err(set("a descriptor of the Wasm handler"))?;
@@ -301,8 +377,16 @@ fn wait_for_byte(fifo: BorrowedFd<'_>) -> Result<(), InitError> {
         match nix::unistd::read(fifo.as_raw_fd(), &mut byte) {
             Ok(1) => return Ok(()),
             Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) => return Err(InitError::Wait { source: io::ErrorKind::UnexpectedEof.into() }),
-            Err(errno) => return Err(InitError::Wait { source: errno.into() }),
+            Ok(_) => {
+                return Err(InitError::Wait {
+                    source: io::ErrorKind::UnexpectedEof.into(),
+                });
+            }
+            Err(errno) => {
+                return Err(InitError::Wait {
+                    source: errno.into(),
+                });
+            }
         }
     }
 }

@@ -10,10 +10,10 @@ use wasm_handler::choice::Choice;
 use super::console;
 use super::environment;
 use super::handler;
-use super::identity::{self, IdentityError};
+use super::host_proc::HostProc;
+use super::identity;
 use super::init::{self, InitError};
 use super::namespaces::NamespaceError;
-use super::rootfs::HostProc;
 use super::sync::{self, Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use super::workload;
 use super::{Console, LaunchError, report_failure};
@@ -44,7 +44,10 @@ impl Joining<'_> {
     /// The `CLONE_NEW…` flags of the namespaces that the container has of its own. A pidfd joins them by these flags
     /// in one call (setns(2), Linux 5.8).
     fn kinds(&self) -> i32 {
-        self.spec.namespaces().keys().fold(0, |kinds, kind| kinds | *kind as i32)
+        self.spec
+            .namespaces()
+            .keys()
+            .fold(0, |kinds, kind| kinds | *kind as i32)
     }
 
     fn has(&self, kind: Kind) -> bool {
@@ -53,7 +56,10 @@ impl Joining<'_> {
 
     /// Whether the new process has to be moved into its cgroup is the second part.
     fn clone_into_cgroup(&mut self) -> Result<(Cloned, bool), LaunchError> {
-        let error = |source| NamespaceError::Make { kinds: "joined".into(), source };
+        let error = |source| NamespaceError::Make {
+            kinds: "joined".into(),
+            source,
+        };
         match clone_into(&self.target) {
             // The container has made cgroups of its own below this one, which takes no process any more.
             Err(failure) if failure.raw_os_error() == Some(libc::EBUSY) => {
@@ -69,7 +75,10 @@ impl Joining<'_> {
     ///
     /// # Errors
     /// See [`LaunchError`]; the process is gone then.
-    pub fn run(mut self, listener: impl Fn(BorrowedFd<'_>, i32) -> Result<(), LaunchError>) -> Result<Joined, LaunchError> {
+    pub fn run(
+        mut self,
+        listener: impl Fn(BorrowedFd<'_>, i32) -> Result<(), LaunchError>,
+    ) -> Result<Joined, LaunchError> {
         let (runtime, process) = sync::channel()?;
         // Only children are in a pid namespace that was joined. With the right to, we join it here, and the one
         // clone below is in it; without (rootless), a process in between joins the user namespace first.
@@ -84,7 +93,12 @@ impl Joining<'_> {
             }
         };
         drop(process);
-        let mut joined = Joined { pid, terminal: None, channel: runtime, released: false };
+        let mut joined = Joined {
+            pid,
+            terminal: None,
+            channel: runtime,
+            released: false,
+        };
         if moved {
             joined.or_stop(self.target.add(pid).map_err(LaunchError::from))?;
             joined.channel.send(&Order::Go)?;
@@ -96,37 +110,61 @@ impl Joining<'_> {
 }
 
 fn clone_into(target: &Target) -> std::io::Result<Cloned> {
-    let options = CloneOptions { namespaces: 0, cgroup: target.birth_dir(), sibling: false };
+    let options = CloneOptions {
+        namespaces: 0,
+        cgroup: target.birth_dir(),
+        sibling: false,
+    };
     // SAFETY: this program never starts a thread.
-    #[expect(unsafe_code, reason = "the one place where a process of `exec` is made")]
+    #[expect(
+        unsafe_code,
+        reason = "the one place where a process of `exec` is made"
+    )]
     unsafe {
         sys::clone(&options)
     }
 }
 
 /// The process's side: the steps from its birth to its `execve`.
-fn enter(joining: Joining<'_>, channel: &ProcessEnd, two_steps: bool, moved: bool) -> Result<Infallible, InitError> {
+fn enter(
+    joining: Joining<'_>,
+    channel: &ProcessEnd,
+    two_steps: bool,
+    moved: bool,
+) -> Result<Infallible, InitError> {
     let process = joining.process;
     super::reset_inherited()?;
     if moved {
         channel.receive()?;
     }
     let kinds = joining.kinds();
-    sys::setns(joining.init, kinds).map_err(|source| InitError::Set { what: "the namespaces of the container", source })?;
+    sys::setns(joining.init, kinds).map_err(|source| InitError::Set {
+        what: "the namespaces of the container",
+        source,
+    })?;
     if two_steps {
         fork_into_pid_namespace(channel)?;
     }
     if joining.has(Kind::User) {
         init::become_root()?;
     }
-    nix::unistd::setsid()
-        .map_err(|errno| InitError::Set { what: "a session of its own", source: errno.into() })?;
+    nix::unistd::setsid().map_err(|errno| InitError::Set {
+        what: "a session of its own",
+        source: errno.into(),
+    })?;
     open_terminal(&joining, channel)?;
     identity::set_exec_labels(process, &joining.host_proc)?;
     set_limits(&joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
-    identity::set_scheduling(process, joining.spec.linux().as_ref().and_then(|linux| linux.personality().as_ref()))?;
+    identity::set_scheduling(
+        process,
+        joining
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.personality().as_ref()),
+    )?;
     let workload = workload::classify(joining.choice, process, &env, channel)?;
     if !init::is_no_new_privs(process) {
         init::install_seccomp(joining.seccomp.as_ref(), channel)?;
@@ -135,14 +173,23 @@ fn enter(joining: Joining<'_>, channel: &ProcessEnd, two_steps: bool, moved: boo
         identity::own_stdio(process.user().uid())?;
     }
     // What was opened on the host must not be within reach of the container's user.
-    let Joining { host_proc, seccomp, preserve_fds, .. } = joining;
+    let Joining {
+        host_proc,
+        seccomp,
+        preserve_fds,
+        ..
+    } = joining;
     drop(host_proc);
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
     if init::is_no_new_privs(process) {
-        sys::set_no_new_privs().map_err(|source| InitError::Set { what: "PR_SET_NO_NEW_PRIVS", source })?;
+        sys::set_no_new_privs().map_err(|source| InitError::Set {
+            what: "PR_SET_NO_NEW_PRIVS",
+            source,
+        })?;
         init::install_seccomp(seccomp.as_ref(), channel)?;
     }
+    init::outlive_the_runtime()?;
     channel.send(&Report::Ready)?;
     channel.wait_for_start()?;
     init::keep_descriptors(preserve_fds, &program)?;
@@ -150,11 +197,20 @@ fn enter(joining: Joining<'_>, channel: &ProcessEnd, two_steps: bool, moved: boo
 }
 
 fn fork_into_pid_namespace(channel: &ProcessEnd) -> Result<(), InitError> {
-    let options = CloneOptions { sibling: true, ..CloneOptions::default() };
+    let options = CloneOptions {
+        sibling: true,
+        ..CloneOptions::default()
+    };
     // SAFETY: this process is a fresh copy of a program that never starts a thread.
-    #[expect(unsafe_code, reason = "a pid namespace takes only children of who joined it")]
+    #[expect(
+        unsafe_code,
+        reason = "a pid namespace takes only children of who joined it"
+    )]
     let cloned = unsafe { sys::clone(&options) };
-    match cloned.map_err(|source| InitError::Set { what: "the pid namespace of the container", source })? {
+    match cloned.map_err(|source| InitError::Set {
+        what: "the pid namespace of the container",
+        source,
+    })? {
         Cloned::Child => super::reset_inherited(),
         Cloned::Parent(pid) => {
             channel.send(&Report::Pid(pid))?;
@@ -191,7 +247,9 @@ fn set_affinity(process: &Process) -> Result<(), InitError> {
         return libcontainer::process::cpu_affinity::set_cpuset_affinity_from_string(own, cpus)
             .map_err(|source| InitError::Affinity { source });
     }
-    if affinity.and_then(|affinity| affinity.initial().as_ref()).is_none()
+    if affinity
+        .and_then(|affinity| affinity.initial().as_ref())
+        .is_none()
         && let Err(error) = sys::reset_cpu_affinity()
     {
         tracing::debug!("cannot reset the CPU affinity: {error}");
@@ -219,12 +277,12 @@ impl Joined {
     /// relays it.
     ///
     /// # Errors
-    /// [`LaunchError::Init`] when the program could not be executed.
+    /// [`LaunchError::Joined`] when the program could not be executed.
     pub fn start(mut self) -> Result<Option<OwnedFd>, LaunchError> {
         self.channel.send(&Order::Go)?;
         match self.channel.receive()? {
             None => {}
-            Some(Report::Failed(text)) => return Err(LaunchError::Init { text }),
+            Some(Report::Failed(text)) => return Err(LaunchError::Joined { text }),
             Some(_) => return Err(SyncError::Unknown.into()),
         }
         self.released = true;
@@ -248,22 +306,27 @@ impl Joined {
         loop {
             let order = match self.channel.receive()? {
                 None => return Err(super::died(self.pid)),
-                Some(Report::Failed(text)) => return Err(LaunchError::Init { text }),
+                Some(Report::Failed(text)) => return Err(LaunchError::Joined { text }),
                 Some(Report::Ready) => return Ok(()),
                 Some(Report::Pid(pid)) => {
                     super::reap(std::mem::replace(&mut self.pid, pid));
                     continue;
                 }
                 Some(Report::Limits) => self.or_stop(
-                    identity::set_rlimits(joining.process, self.pid).map(|()| Order::Go).map_err(LaunchError::from),
+                    identity::set_rlimits(joining.process, self.pid)
+                        .map(|()| Order::Go)
+                        .map_err(LaunchError::from),
                 )?,
                 Some(Report::Terminal(master)) => {
                     self.terminal = Some(master);
                     Order::Go
                 }
-                Some(Report::Listener(fd)) => self.or_stop(listener(fd.as_fd(), self.pid).map(|()| Order::Go))?,
+                Some(Report::Listener(fd)) => {
+                    self.or_stop(listener(fd.as_fd(), self.pid).map(|()| Order::Go))?
+                }
                 Some(Report::Wasm(module)) => {
-                    let found = handler::find(joining.choice, module.as_fd()).map_err(LaunchError::from);
+                    let found =
+                        handler::find(joining.choice, module.as_fd()).map_err(LaunchError::from);
                     let (program, artifact) = self.or_stop(found)?;
                     Order::Handler { program, artifact }
                 }

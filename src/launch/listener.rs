@@ -48,8 +48,14 @@ impl ListenerState<'_> {
     /// # Errors
     /// [`LaunchError::Listener`]
     pub fn send(&self, listener: BorrowedFd<'_>) -> Result<(), LaunchError> {
-        let seccomp = self.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-        let Some((profile, path)) = seccomp.and_then(|profile| Some((profile, profile.listener_path().as_ref()?))) else {
+        let seccomp = self
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.seccomp().as_ref());
+        let Some((profile, path)) =
+            seccomp.and_then(|profile| Some((profile, profile.listener_path().as_ref()?)))
+        else {
             unreachable!("seccomp::compile refuses a listener without a path");
         };
         let document = ContainerProcessState {
@@ -67,7 +73,9 @@ impl ListenerState<'_> {
             },
         };
         let text = serde_json::to_vec(&document).expect("a state has only string keys");
-        notify::send_listener(path, listener, &text)
-            .map_err(|source| LaunchError::Listener { path: path.clone(), source })
+        notify::send_listener(path, listener, &text).map_err(|source| LaunchError::Listener {
+            path: path.clone(),
+            source,
+        })
     }
 }

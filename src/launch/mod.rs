@@ -19,6 +19,7 @@ pub mod console;
 mod environment;
 mod handler;
 pub mod hooks;
+pub mod host_proc;
 pub mod identity;
 mod init;
 pub mod joining;
@@ -57,10 +58,15 @@ pub enum LaunchError {
     #[error(transparent)]
     Handler(#[from] handler::HandlerError),
     #[error("cannot hand the seccomp listener to {path:?}")]
-    Listener { path: PathBuf, source: crate::seccomp::SeccompError },
+    Listener {
+        path: PathBuf,
+        source: crate::seccomp::SeccompError,
+    },
     /// The container process's own words; the wording around them is runc's.
     #[error("unable to start container process: error during container init: {text}")]
     Init { text: String },
+    #[error("unable to start container process: {text}")]
+    Joined { text: String },
     #[error("the container's process ended before it was set up ({how})")]
     Died { how: String },
 }
@@ -81,7 +87,7 @@ pub struct Launch<'a> {
     pub bundle: &'a Bundle,
     pub namespaces: Namespaces,
     pub cgroup: &'a Cgroup,
-    pub cgroup_view: rootfs::CgroupView,
+    pub cgroup_view: rootfs::CgroupView<'a>,
     pub sources: rootfs::Sources,
     pub seccomp: Option<Program>,
     pub choice: Choice,
@@ -95,10 +101,13 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    #[expect(deprecated, reason = "prestart is deprecated in the specification and still in use")]
     fn has_runtime_hooks(&self) -> bool {
         let filled = |hooks: &Option<Vec<_>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
-        self.bundle.spec.hooks().as_ref().is_some_and(|hooks| filled(hooks.prestart()) || filled(hooks.create_runtime()))
+        self.bundle
+            .spec
+            .hooks()
+            .as_ref()
+            .is_some_and(|hooks| filled(hooks.prestart()) || filled(hooks.create_runtime()))
     }
 
     fn hook_state(&self, status: &'static str, pid: Option<i32>) -> HookState<'_> {
@@ -112,9 +121,10 @@ impl Launch<'_> {
         }
     }
 
-    #[expect(deprecated, reason = "prestart is deprecated in the specification and still in use")]
     fn run_runtime_hooks(&self, pid: i32) -> Result<(), HookError> {
-        let Some(hooks) = self.bundle.spec.hooks() else { return Ok(()) };
+        let Some(hooks) = self.bundle.spec.hooks() else {
+            return Ok(());
+        };
         let state = self.hook_state("creating", Some(pid));
         hooks::run("prestart", hooks.prestart().as_ref(), &state)?;
         hooks::run("createRuntime", hooks.create_runtime().as_ref(), &state)
@@ -127,16 +137,25 @@ impl Launch<'_> {
     pub fn run(self) -> Result<Launched, LaunchError> {
         let (runtime, process) = sync::channel()?;
         let two_steps = self.namespaces.need_two_steps();
-        let maps = self.namespaces.is_new(oci_spec::runtime::LinuxNamespaceType::User);
+        let maps = self
+            .namespaces
+            .is_new(oci_spec::runtime::LinuxNamespaceType::User);
         let birth = self.cgroup.birth_dir();
         let moved = birth.is_none();
         let first = CloneOptions {
-            namespaces: if two_steps { 0 } else { self.namespaces.clone_flags() },
+            namespaces: if two_steps {
+                0
+            } else {
+                self.namespaces.clone_flags()
+            },
             cgroup: birth,
             sibling: false,
         };
         // SAFETY: this program never starts a thread.
-        #[expect(unsafe_code, reason = "the one place where a container's process is made")]
+        #[expect(
+            unsafe_code,
+            reason = "the one place where a container's process is made"
+        )]
         let cloned = unsafe { sys::clone(&first) };
         let pid = match cloned.map_err(|source| self.namespaces.clone_error(source))? {
             Cloned::Parent(pid) => pid,
@@ -146,7 +165,12 @@ impl Launch<'_> {
             }
         };
         drop(process);
-        let mut launched = Launched { pid, channel: runtime, terminal: None, released: false };
+        let mut launched = Launched {
+            pid,
+            channel: runtime,
+            terminal: None,
+            released: false,
+        };
         if moved {
             launched.give_up_on_error(|_| Ok(self.cgroup.add(pid)?))?;
         }
@@ -158,7 +182,10 @@ impl Launch<'_> {
             if maps {
                 usermap::write(&self.bundle.spec, launched.pid)?;
             }
-            Ok(identity::set_oom_score(self.bundle.process(), launched.pid)?)
+            Ok(identity::set_oom_score(
+                self.bundle.process(),
+                launched.pid,
+            )?)
         })?;
         if maps || moved || two_steps {
             launched.channel.send(&Order::Go)?;
@@ -189,11 +216,20 @@ fn prepare_child(
     if two_steps {
         channel.receive()?;
         launch.namespaces.prepare()?;
-        let second = CloneOptions { namespaces: launch.namespaces.clone_flags(), cgroup: None, sibling: true };
+        let second = CloneOptions {
+            namespaces: launch.namespaces.clone_flags(),
+            cgroup: None,
+            sibling: true,
+        };
         // SAFETY: this process is a fresh copy of a program that never starts a thread.
-        #[expect(unsafe_code, reason = "a pid or time namespace takes only children of who joined it")]
+        #[expect(
+            unsafe_code,
+            reason = "a pid or time namespace takes only children of who joined it"
+        )]
         let cloned = unsafe { sys::clone(&second) };
-        if let Cloned::Parent(pid) = cloned.map_err(|source| launch.namespaces.clone_error(source))? {
+        if let Cloned::Parent(pid) =
+            cloned.map_err(|source| launch.namespaces.clone_error(source))?
+        {
             channel.send(&Report::Pid(pid))?;
             sys::exit_now(0);
         }
@@ -322,17 +358,25 @@ impl Launched {
             Report::Terminal(master) => self.terminal = Some(master),
             Report::Listener(listener) => {
                 let (spec, bundle) = (&launch.bundle.spec, launch.bundle.path.as_path());
-                ListenerState { id: launch.id, spec, bundle, status: "creating", pid: self.pid }.send(listener.as_fd())?;
+                ListenerState {
+                    id: launch.id,
+                    spec,
+                    bundle,
+                    status: "creating",
+                    pid: self.pid,
+                }
+                .send(listener.as_fd())?;
             }
             Report::Wasm(module) => {
                 let (program, artifact) = handler::find(launch.choice, module.as_fd())?;
                 return Ok(Order::Handler { program, artifact });
             }
-            Report::Pid(_) | Report::Ready | Report::Failed(_) => return Err(SyncError::Unknown.into()),
+            Report::Pid(_) | Report::Ready | Report::Failed(_) => {
+                return Err(SyncError::Unknown.into());
+            }
         }
         Ok(Order::Go)
     }
-
 }
 
 /// Waits for a process that has closed its end without a word, and tells how it ended.

@@ -14,9 +14,17 @@ use crate::sys::process as sys;
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     #[error("cannot open the {kind} namespace {path:?}")]
-    Open { kind: Kind, path: PathBuf, source: io::Error },
+    Open {
+        kind: Kind,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("cannot join the {kind} namespace {path:?}")]
-    Join { kind: Kind, path: PathBuf, source: io::Error },
+    Join {
+        kind: Kind,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{path:?} is no {kind} namespace")]
     WrongKind { kind: Kind, path: PathBuf },
     #[error("cannot make the new {kinds} namespaces")]
@@ -50,7 +58,11 @@ impl Namespaces {
     /// # Errors
     /// [`NamespaceError::Open`] and [`NamespaceError::WrongKind`].
     pub fn open(spec: &Spec) -> Result<Self, NamespaceError> {
-        let mut plan = Self { joined: Vec::new(), new: Vec::new(), offsets: time_offsets(spec)? };
+        let mut plan = Self {
+            joined: Vec::new(),
+            new: Vec::new(),
+            offsets: time_offsets(spec)?,
+        };
         for (kind, path) in spec.namespaces() {
             match path {
                 None => plan.new.push(kind),
@@ -95,7 +107,10 @@ impl Namespaces {
     /// the new process unshares it by itself. And without the time namespace, see [`Self::prepare`].
     #[must_use]
     pub fn clone_flags(&self) -> u64 {
-        let at_clone = self.new.iter().filter(|kind| !matches!(kind, Kind::Cgroup | Kind::Time));
+        let at_clone = self
+            .new
+            .iter()
+            .filter(|kind| !matches!(kind, Kind::Cgroup | Kind::Time));
         at_clone.fold(0, |flags, kind| flags | *kind as u64)
     }
 
@@ -119,8 +134,10 @@ impl Namespaces {
             namespace.join().map_err(|source| namespace.error(source))?;
         }
         if self.is_new(Kind::Time) {
-            sys::unshare(Kind::Time as i32)
-                .map_err(|source| NamespaceError::Make { kinds: "time".into(), source })?;
+            sys::unshare(Kind::Time as i32).map_err(|source| NamespaceError::Make {
+                kinds: "time".into(),
+                source,
+            })?;
             if !self.offsets.is_empty() {
                 std::fs::write("/proc/self/timens_offsets", &self.offsets)
                     .map_err(|source| NamespaceError::Offsets { source })?;
@@ -137,15 +154,20 @@ impl Namespaces {
         if !self.is_new(Kind::Cgroup) {
             return Ok(());
         }
-        sys::unshare(Kind::Cgroup as i32)
-            .map_err(|source| NamespaceError::Make { kinds: "cgroup".into(), source })
+        sys::unshare(Kind::Cgroup as i32).map_err(|source| NamespaceError::Make {
+            kinds: "cgroup".into(),
+            source,
+        })
     }
 
     /// Wraps a failed clone.
     #[must_use]
     pub fn clone_error(&self, source: io::Error) -> NamespaceError {
         let kinds: Vec<String> = self.new.iter().map(ToString::to_string).collect();
-        NamespaceError::Make { kinds: kinds.join(", "), source }
+        NamespaceError::Make {
+            kinds: kinds.join(", "),
+            source,
+        }
     }
 }
 
@@ -164,22 +186,38 @@ impl Joined {
 }
 
 fn open_namespace(kind: Kind, path: PathBuf) -> Result<Joined, NamespaceError> {
-    let file = File::open(&path).map_err(|source| NamespaceError::Open { kind, path: path.clone(), source })?;
+    let file = File::open(&path).map_err(|source| NamespaceError::Open {
+        kind,
+        path: path.clone(),
+        source,
+    })?;
     // Only a file of nsfs is a namespace: a FIFO or a device would block or answer something else later.
-    let stat = nix::sys::statfs::fstatfs(&file)
-        .map_err(|errno| NamespaceError::Open { kind, path: path.clone(), source: errno.into() })?;
+    let stat = nix::sys::statfs::fstatfs(&file).map_err(|errno| NamespaceError::Open {
+        kind,
+        path: path.clone(),
+        source: errno.into(),
+    })?;
     if stat.filesystem_type() != nix::sys::statfs::NSFS_MAGIC {
         return Err(NamespaceError::WrongKind { kind, path });
     }
-    Ok(Joined { kind, path, fd: file.into() })
+    Ok(Joined {
+        kind,
+        path,
+        fd: file.into(),
+    })
 }
 
 fn time_offsets(spec: &Spec) -> Result<String, NamespaceError> {
-    let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
+    let offsets = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.time_offsets().as_ref());
     let mut lines = String::new();
     for (clock, offset) in offsets.into_iter().flatten() {
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(NamespaceError::Clock { clock: clock.clone() });
+            return Err(NamespaceError::Clock {
+                clock: clock.clone(),
+            });
         }
         let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
         lines += &format!("{clock} {seconds} {nanoseconds}\n");

@@ -32,7 +32,9 @@ pub enum ProgramError {
 
 /// The directories to look in for a name without a slash.
 fn search_path(env: &[String]) -> Option<&str> {
-    env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="))
+    env.iter()
+        .rev()
+        .find_map(|variable| variable.strip_prefix("PATH="))
 }
 
 /// Every path that `name` can stand for, in order.
@@ -42,7 +44,10 @@ fn candidates(name: &str, env: &[String], cwd: &Path) -> Vec<PathBuf> {
     }
     let directories = search_path(env).unwrap_or_default().split(':');
     // An empty element is the working directory for a shell; Go, and so runc, refuses such a find.
-    directories.filter(|dir| !dir.is_empty()).map(|dir| cwd.join(dir).join(name)).collect()
+    directories
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| cwd.join(dir).join(name))
+        .collect()
 }
 
 /// Opens the entrypoint if it is a Wasm module. Called as root of the container, after the pivot.
@@ -62,20 +67,31 @@ pub fn find_module(
     for path in candidates(name, env, cwd) {
         // O_NONBLOCK: the image decides what lies there, and a FIFO must not hold us up.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { continue };
+        let Ok(file) = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&path)
+        else {
+            continue;
+        };
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             continue;
         }
         return match sniff::decide(choice, &file, &path) {
             Ok(sniff::Verdict::Native) => Ok(None),
             Ok(_) => Ok(Some(file.into())),
-            Err(source) => Err(ProgramError::Wasm { name: name.into(), source }),
+            Err(source) => Err(ProgramError::Wasm {
+                name: name.into(),
+                source,
+            }),
         };
     }
     match choice {
         // For a Linux program the search for something to execute says what is missing.
         Choice::Guess | Choice::Native => Ok(None),
-        Choice::Wasm { .. } if name.contains('/') => Err(ProgramError::NotFound { name: name.into() }),
+        Choice::Wasm { .. } if name.contains('/') => {
+            Err(ProgramError::NotFound { name: name.into() })
+        }
         Choice::Wasm { .. } => Err(ProgramError::NotInPath { name: name.into() }),
     }
 }
@@ -118,7 +134,10 @@ fn explain(name: &str, error: io::Error) -> ProgramError {
         io::ErrorKind::NotFound => ProgramError::NotFound { name },
         io::ErrorKind::IsADirectory => ProgramError::Directory { name },
         io::ErrorKind::PermissionDenied => ProgramError::Permission { name },
-        _ => ProgramError::Other { name, source: error },
+        _ => ProgramError::Other {
+            name,
+            source: error,
+        },
     }
 }
 
@@ -138,11 +157,24 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_gos_words() {
-        let message = |name: &str| find_executable(name, &env("/bin"), Path::new("/")).unwrap_err().to_string();
-        assert_eq!(message("nope"), r#"exec: "nope": executable file not found in $PATH"#);
-        assert_eq!(message("/nope"), r#"exec: "/nope": stat /nope: no such file or directory"#);
+        let message = |name: &str| {
+            find_executable(name, &env("/bin"), Path::new("/"))
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            message("nope"),
+            r#"exec: "nope": executable file not found in $PATH"#
+        );
+        assert_eq!(
+            message("/nope"),
+            r#"exec: "/nope": stat /nope: no such file or directory"#
+        );
         assert_eq!(message("/etc"), r#"exec: "/etc": is a directory"#);
-        assert_eq!(message("/etc/passwd"), r#"exec: "/etc/passwd": permission denied"#);
+        assert_eq!(
+            message("/etc/passwd"),
+            r#"exec: "/etc/passwd": permission denied"#
+        );
     }
 
     #[test]
@@ -153,6 +185,9 @@ mod tests {
 
     #[test]
     fn without_path_nothing_is_found() {
-        assert!(matches!(find_executable("sh", &[], Path::new("/")), Err(ProgramError::NotInPath { .. })));
+        assert!(matches!(
+            find_executable("sh", &[], Path::new("/")),
+            Err(ProgramError::NotInPath { .. })
+        ));
     }
 }

@@ -42,7 +42,9 @@ impl Foreground {
         let wrap = |errno: Errno| RelayError::Signals(errno.into());
         every.thread_block().map_err(wrap)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        Ok(Self { signals: SignalFd::with_flags(&every, flags).map_err(wrap)? })
+        Ok(Self {
+            signals: SignalFd::with_flags(&every, flags).map_err(wrap)?,
+        })
     }
 
     /// Forwards signals and terminal until the process ends; gives its exit code, 128 plus the signal for a killed
@@ -57,10 +59,16 @@ impl Foreground {
         let mut ended = reap(pid)?;
         while ended.is_none() {
             self.wait_for_something(screen.as_mut())?;
-            while let Some(info) = self.signals.read_signal().map_err(|errno| RelayError::Signals(errno.into()))? {
+            while let Some(info) = self
+                .signals
+                .read_signal()
+                .map_err(|errno| RelayError::Signals(errno.into()))?
+            {
                 match Signal::try_from(info.ssi_signo as i32) {
                     Ok(Signal::SIGCHLD) => ended = ended.or(reap(pid)?),
-                    Ok(Signal::SIGWINCH) if screen.is_some() => screen.as_ref().into_iter().for_each(Screen::resize),
+                    Ok(Signal::SIGWINCH) if screen.is_some() => {
+                        screen.as_ref().into_iter().for_each(Screen::resize)
+                    }
                     // Not meant for the container: stops of our own job control, and a broken pipe of ours.
                     Ok(Signal::SIGTTIN | Signal::SIGTTOU | Signal::SIGPIPE | Signal::SIGURG) => {}
                     _ => forward(pid, info.ssi_signo as i32),
@@ -75,7 +83,9 @@ impl Foreground {
 
     fn wait_for_something(&self, screen: Option<&mut Screen>) -> Result<(), RelayError> {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let Some(screen) = screen else { return wait(&mut fds) };
+        let Some(screen) = screen else {
+            return wait(&mut fds);
+        };
         let mut ready = [false; 3];
         {
             let watched = [&screen.input, &screen.output, &screen.master];
@@ -110,7 +120,9 @@ fn reap(pid: Pid) -> Result<Option<u8>, RelayError> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(ended, status)) if ended == pid => code = Some(status as u8),
-            Ok(WaitStatus::Signaled(ended, signal, _)) if ended == pid => code = Some(128 + signal as u8),
+            Ok(WaitStatus::Signaled(ended, signal, _)) if ended == pid => {
+                code = Some(128 + signal as u8)
+            }
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(code),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(RelayError::Wait(errno.into())),
@@ -149,13 +161,17 @@ impl Screen {
     fn open(master: OwnedFd) -> Result<Self, RelayError> {
         let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(RelayError::Terminal);
         let (input, output) = (copy(io::stdin().as_fd())?, copy(io::stdout().as_fd())?);
-        fcntl(master.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
-            .map_err(|errno| RelayError::Terminal(errno.into()))?;
+        fcntl(
+            master.as_raw_fd(),
+            FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK),
+        )
+        .map_err(|errno| RelayError::Terminal(errno.into()))?;
         let before = termios::tcgetattr(&input).ok();
         if let Some(before) = &before {
             let mut raw = before.clone();
             termios::cfmakeraw(&mut raw);
-            termios::tcsetattr(&input, SetArg::TCSANOW, &raw).map_err(|errno| RelayError::Terminal(errno.into()))?;
+            termios::tcsetattr(&input, SetArg::TCSANOW, &raw)
+                .map_err(|errno| RelayError::Terminal(errno.into()))?;
         }
         let screen = Self {
             input,
@@ -181,12 +197,21 @@ impl Screen {
 
     /// What is worth waiting for, by descriptor: input, output, master.
     fn wanted(&self) -> [PollFlags; 3] {
-        let when = |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
+        let when =
+            |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
         [
-            when(self.input_open && self.to_container.is_empty(), PollFlags::POLLIN),
+            when(
+                self.input_open && self.to_container.is_empty(),
+                PollFlags::POLLIN,
+            ),
             when(!self.to_screen.is_empty(), PollFlags::POLLOUT),
-            when(self.master_open && self.to_screen.is_empty(), PollFlags::POLLIN)
-                | when(self.master_open && !self.to_container.is_empty(), PollFlags::POLLOUT),
+            when(
+                self.master_open && self.to_screen.is_empty(),
+                PollFlags::POLLIN,
+            ) | when(
+                self.master_open && !self.to_container.is_empty(),
+                PollFlags::POLLOUT,
+            ),
         ]
     }
 
@@ -218,7 +243,8 @@ impl Screen {
                     return;
                 }
             }
-            self.master_open = fill(&self.master, &mut self.to_screen) && !self.to_screen.is_empty();
+            self.master_open =
+                fill(&self.master, &mut self.to_screen) && !self.to_screen.is_empty();
         }
     }
 }

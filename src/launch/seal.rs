@@ -6,9 +6,9 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::sys::{mount, process};
 
@@ -20,7 +20,9 @@ const ORIGIN: &str = "_TANDEM_ORIGIN";
 pub enum SealError {
     #[error("cannot find our own executable")]
     Locate { source: io::Error },
-    #[error("cannot clone the mount of our own executable read-only (Linux 5.12 or later is needed)")]
+    #[error(
+        "cannot clone the mount of our own executable read-only (Linux 5.12 or later is needed)"
+    )]
     Clone { source: io::Error },
     #[error("cannot execute ourselves from the read-only clone")]
     Exec { source: io::Error },
@@ -31,12 +33,15 @@ pub enum SealError {
 /// # Errors
 /// See [`SealError`]; without protection no container is touched.
 pub fn seal() -> Result<(), SealError> {
-    let sealed = process::is_on_read_only_mount(c"/proc/self/exe").map_err(|source| SealError::Locate { source })?;
+    let sealed = process::is_on_read_only_mount(c"/proc/self/exe")
+        .map_err(|source| SealError::Locate { source })?;
     if sealed {
         return Ok(());
     }
-    let origin = std::fs::read_link("/proc/self/exe").map_err(|source| SealError::Locate { source })?;
-    let clone = mount::clone_read_only(c"/proc/self/exe").map_err(|source| SealError::Clone { source })?;
+    let origin =
+        std::fs::read_link("/proc/self/exe").map_err(|source| SealError::Locate { source })?;
+    let clone = clone_read_only(Path::new("/proc/self/exe"))
+        .map_err(|source| SealError::Clone { source })?;
     let args: Vec<CString> = std::env::args_os().map(to_c).collect();
     let own = OsString::from(ORIGIN);
     let mut env: Vec<CString> = std::env::vars_os()
@@ -51,11 +56,29 @@ pub fn seal() -> Result<(), SealError> {
     variable.push("=");
     variable.push(origin);
     env.push(to_c(variable));
-    Err(SealError::Exec { source: process::exec_fd(clone.as_fd(), &args, &env) })
+    Err(SealError::Exec {
+        source: process::exec_fd(clone.as_fd(), &args, &env),
+    })
+}
+
+/// A detached clone of the mount that a file of the host is on, with nothing but that file in it, read-only: whoever
+/// reaches the file through it cannot write to it, whatever his rights.
+///
+/// # Errors
+/// Those of open_tree(2) and mount_setattr(2).
+pub(super) fn clone_read_only(path: &Path) -> io::Result<OwnedFd> {
+    let clone = mount::clone_tree(mount::CWD, path, mount::Reach::One)?;
+    mount::set_attributes(
+        clone.as_fd(),
+        mount::Reach::One,
+        &mount::MountAttr::setting(mount::ATTR_RDONLY),
+    )?;
+    Ok(clone)
 }
 
 fn to_c(text: OsString) -> CString {
-    CString::new(text.into_vec()).expect("what the kernel gave as an argument or variable has no null byte")
+    CString::new(text.into_vec())
+        .expect("what the kernel gave as an argument or variable has no null byte")
 }
 
 /// The file that this program was first executed from.

@@ -7,7 +7,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 
 use crate::sys::process::adopt;
@@ -39,7 +40,10 @@ pub enum Order {
     /// Go on.
     Go,
     /// The Wasm engine's program, and the compiled module where there is one.
-    Handler { program: OwnedFd, artifact: Option<OwnedFd> },
+    Handler {
+        program: OwnedFd,
+        artifact: Option<OwnedFd>,
+    },
     /// Give up: the runtime has failed and reports itself.
     Stop,
 }
@@ -73,9 +77,13 @@ pub struct ProcessEnd(OwnedFd);
 /// # Errors
 /// Those of socketpair(2).
 pub fn channel() -> Result<(RuntimeEnd, ProcessEnd), SyncError> {
-    let (runtime, process) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(|errno| SyncError::Socket(errno.into()))?;
+    let (runtime, process) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .map_err(|errno| SyncError::Socket(errno.into()))?;
     Ok((RuntimeEnd(runtime), ProcessEnd(process)))
 }
 
@@ -86,7 +94,9 @@ impl RuntimeEnd {
     /// Those of recvmsg(2).
     pub fn receive(&self) -> Result<Option<Report>, SyncError> {
         let mut message = Message::receive(&self.0)?;
-        let Some((&tag, rest)) = message.bytes.split_first() else { return Ok(None) };
+        let Some((&tag, rest)) = message.bytes.split_first() else {
+            return Ok(None);
+        };
         let text = || String::from_utf8_lossy(rest).into_owned();
         let report = match tag {
             b'p' => Report::Pid(text().parse().map_err(|_not_a_number| SyncError::Unknown)?),
@@ -111,8 +121,11 @@ impl RuntimeEnd {
             Order::Go => send(&self.0, b"g", &[]),
             Order::Stop => send(&self.0, b"x", &[]),
             Order::Handler { program, artifact } => {
-                let fds: Vec<RawFd> =
-                    [Some(program), artifact.as_ref()].into_iter().flatten().map(AsRawFd::as_raw_fd).collect();
+                let fds: Vec<RawFd> = [Some(program), artifact.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .map(AsRawFd::as_raw_fd)
+                    .collect();
                 send(&self.0, b"w", &fds)
             }
         }
@@ -165,7 +178,10 @@ impl ProcessEnd {
             Some(b'g') => Ok(Order::Go),
             Some(b'w') => {
                 let program = message.take()?;
-                Ok(Order::Handler { program, artifact: message.take().ok() })
+                Ok(Order::Handler {
+                    program,
+                    artifact: message.take().ok(),
+                })
             }
             Some(b'x') | None => Err(SyncError::Closed),
             Some(_) => Err(SyncError::Unknown),
@@ -202,10 +218,18 @@ fn send(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> Result<(), SyncError> 
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Ok(_) => return Ok(()),
             Err(nix::errno::Errno::EINTR) => {}
-            Err(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET) => return Err(SyncError::Closed),
+            Err(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET) => {
+                return Err(SyncError::Closed);
+            }
             Err(errno) => return Err(SyncError::Socket(errno.into())),
         }
     }
@@ -228,20 +252,29 @@ impl Message {
                 Err(nix::errno::Errno::EINTR) => {}
                 // The other end died with messages of ours unread.
                 Err(nix::errno::Errno::ECONNRESET) => {
-                    return Ok(Self { bytes: Vec::new(), fds: Vec::new().into_iter() });
+                    return Ok(Self {
+                        bytes: Vec::new(),
+                        fds: Vec::new().into_iter(),
+                    });
                 }
                 Err(errno) => return Err(SyncError::Socket(errno.into())),
             }
         };
         let mut fds = Vec::new();
-        for message in received.cmsgs().map_err(|errno| SyncError::Socket(errno.into()))? {
+        for message in received
+            .cmsgs()
+            .map_err(|errno| SyncError::Socket(errno.into()))?
+        {
             if let ControlMessageOwned::ScmRights(raw) = message {
                 fds.extend(raw.into_iter().map(adopt));
             }
         }
         let length = received.bytes;
         buffer.truncate(length);
-        Ok(Self { bytes: buffer, fds: fds.into_iter() })
+        Ok(Self {
+            bytes: buffer,
+            fds: fds.into_iter(),
+        })
     }
 
     fn take(&mut self) -> Result<OwnedFd, SyncError> {
@@ -257,12 +290,24 @@ mod tests {
     fn reports_and_orders_arrive_as_they_were_sent() {
         let (runtime, process) = channel().unwrap();
         process.send(&Report::Pid(42)).unwrap();
-        process.send(&Report::Failed("no such thing".into())).unwrap();
+        process
+            .send(&Report::Failed("no such thing".into()))
+            .unwrap();
         assert!(matches!(runtime.receive().unwrap(), Some(Report::Pid(42))));
-        assert!(matches!(runtime.receive().unwrap(), Some(Report::Failed(text)) if text == "no such thing"));
+        assert!(
+            matches!(runtime.receive().unwrap(), Some(Report::Failed(text)) if text == "no such thing")
+        );
         let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
-        runtime.send(&Order::Handler { program: file, artifact: None }).unwrap();
-        assert!(matches!(process.receive().unwrap(), Order::Handler { artifact: None, .. }));
+        runtime
+            .send(&Order::Handler {
+                program: file,
+                artifact: None,
+            })
+            .unwrap();
+        assert!(matches!(
+            process.receive().unwrap(),
+            Order::Handler { artifact: None, .. }
+        ));
     }
 
     #[test]

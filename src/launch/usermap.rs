@@ -14,9 +14,15 @@ pub enum UserMapError {
     #[error("cannot write {path:?}")]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot run {program}, which maps ids for users without privileges (package uidmap)")]
-    Helper { program: &'static str, source: io::Error },
+    Helper {
+        program: &'static str,
+        source: io::Error,
+    },
     #[error("{program} refused the mapping: {output}")]
-    Refused { program: &'static str, output: String },
+    Refused {
+        program: &'static str,
+        output: String,
+    },
 }
 
 /// Writes both maps of the process `pid`, which is in the new user namespace.
@@ -27,7 +33,9 @@ pub enum UserMapError {
 /// # Errors
 /// See [`UserMapError`].
 pub fn write(spec: &Spec, pid: i32) -> Result<(), UserMapError> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
     let uids = linux.uid_mappings().as_deref().unwrap_or_default();
     let gids = linux.gid_mappings().as_deref().unwrap_or_default();
     if nix::unistd::geteuid().is_root() {
@@ -54,7 +62,14 @@ fn is_own_id_only(maps: &[LinuxIdMapping], own: u32) -> bool {
 
 fn lines(maps: &[LinuxIdMapping]) -> String {
     maps.iter().fold(String::new(), |mut text, map| {
-        writeln!(text, "{} {} {}", map.container_id(), map.host_id(), map.size()).expect("a string takes any write");
+        writeln!(
+            text,
+            "{} {} {}",
+            map.container_id(),
+            map.host_id(),
+            map.size()
+        )
+        .expect("a string takes any write");
         text
     })
 }
@@ -64,8 +79,14 @@ fn write_file(pid: i32, name: &str, text: &str) -> Result<(), UserMapError> {
     fs::write(&path, text).map_err(|source| UserMapError::Write { path, source })
 }
 
-fn run_helper(program: &'static str, pid: i32, maps: &[LinuxIdMapping]) -> Result<(), UserMapError> {
-    let numbers = maps.iter().flat_map(|map| [map.container_id(), map.host_id(), map.size()]);
+fn run_helper(
+    program: &'static str,
+    pid: i32,
+    maps: &[LinuxIdMapping],
+) -> Result<(), UserMapError> {
+    let numbers = maps
+        .iter()
+        .flat_map(|map| [map.container_id(), map.host_id(), map.size()]);
     let output = Command::new(program)
         .arg(pid.to_string())
         .args(numbers.map(|number| number.to_string()))
@@ -74,7 +95,10 @@ fn run_helper(program: &'static str, pid: i32, maps: &[LinuxIdMapping]) -> Resul
     if output.status.success() {
         return Ok(());
     }
-    Err(UserMapError::Refused { program, output: String::from_utf8_lossy(&output.stderr).trim().into() })
+    Err(UserMapError::Refused {
+        program,
+        output: String::from_utf8_lossy(&output.stderr).trim().into(),
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +108,10 @@ mod tests {
 
     #[test]
     fn a_map_is_written_container_id_first() {
-        let map = LinuxIdMappingBuilder::default().container_id(0_u32).host_id(100_000_u32).size(65_536_u32);
+        let map = LinuxIdMappingBuilder::default()
+            .container_id(0_u32)
+            .host_id(100_000_u32)
+            .size(65_536_u32);
         assert_eq!(lines(&[map.build().unwrap()]), "0 100000 65536\n");
     }
 }

@@ -31,7 +31,11 @@ pub enum WorkloadError {
 #[derive(Debug)]
 pub enum Workload {
     Native,
-    Wasm { handler: OwnedFd, module: OwnedFd, artifact: Option<OwnedFd> },
+    Wasm {
+        handler: OwnedFd,
+        module: OwnedFd,
+        artifact: Option<OwnedFd>,
+    },
 }
 
 /// Looks at the entrypoint and, when it is a Wasm module, gets its handler from the runtime, which has the host's
@@ -45,25 +49,45 @@ pub fn classify(
     env: &[String],
     channel: &ProcessEnd,
 ) -> Result<Workload, WorkloadError> {
-    let Some(module) = program::find_module(choice, entrypoint(process), env, process.cwd())? else {
+    let Some(module) = program::find_module(choice, entrypoint(process), env, process.cwd())?
+    else {
         return Ok(Workload::Native);
     };
-    let copy = module.try_clone().map_err(|source| WorkloadError::Handoff { source })?;
+    let copy = module
+        .try_clone()
+        .map_err(|source| WorkloadError::Handoff { source })?;
     match channel.ask(&Report::Wasm(copy))? {
-        Order::Handler { program, artifact } => Ok(Workload::Wasm { handler: program, module, artifact }),
+        Order::Handler { program, artifact } => Ok(Workload::Wasm {
+            handler: program,
+            module,
+            artifact,
+        }),
         _ => Err(WorkloadError::NoHandler),
     }
 }
 
 fn entrypoint(process: &Process) -> &str {
-    process.args().as_ref().and_then(|args| args.first()).expect("checked by bundle::validate")
+    process
+        .args()
+        .as_ref()
+        .and_then(|args| args.first())
+        .expect("checked by bundle::validate")
 }
 
 /// Ready to be executed.
 #[derive(Debug)]
 pub enum Program {
-    Native { path: CString, args: Vec<CString>, env: Vec<CString> },
-    Wasm { handler: OwnedFd, args: Vec<CString>, env: Vec<CString>, inherited: Vec<OwnedFd> },
+    Native {
+        path: CString,
+        args: Vec<CString>,
+        env: Vec<CString>,
+    },
+    Wasm {
+        handler: OwnedFd,
+        args: Vec<CString>,
+        env: Vec<CString>,
+        inherited: Vec<OwnedFd>,
+    },
 }
 
 impl Workload {
@@ -77,24 +101,49 @@ impl Workload {
         match self {
             Self::Native => {
                 let path = program::find_executable(entrypoint(process), env, process.cwd())?;
-                Ok(Program::Native { path, args: c_args, env: c_strings(env) })
+                Ok(Program::Native {
+                    path,
+                    args: c_args,
+                    env: c_strings(env),
+                })
             }
-            Self::Wasm { handler, module, artifact } => {
-                let mut document = Handoff::new(entrypoint(process), args, env, &process.cwd().to_string_lossy());
+            Self::Wasm {
+                handler,
+                module,
+                artifact,
+            } => {
+                let mut document = Handoff::new(
+                    entrypoint(process),
+                    args,
+                    env,
+                    &process.cwd().to_string_lossy(),
+                );
                 document.module = Some(module.as_raw_fd());
                 document.artifact = artifact.as_ref().map(AsRawFd::as_raw_fd);
-                let sealed = handoff::seal(&document).map_err(|source| WorkloadError::Handoff { source })?;
+                let sealed =
+                    handoff::seal(&document).map_err(|source| WorkloadError::Handoff { source })?;
                 // The guest's own environment is in the document; the handler sees only where that is.
                 let variable = format!("{}={}", handoff::ENVIRONMENT, sealed.as_raw_fd());
-                let inherited = [Some(sealed), Some(module), artifact].into_iter().flatten().collect();
-                Ok(Program::Wasm { handler, args: c_args, env: c_strings(&[variable]), inherited })
+                let inherited = [Some(sealed), Some(module), artifact]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                Ok(Program::Wasm {
+                    handler,
+                    args: c_args,
+                    env: c_strings(&[variable]),
+                    inherited,
+                })
             }
         }
     }
 }
 
 fn c_strings(texts: &[String]) -> Vec<CString> {
-    texts.iter().map(|text| CString::new(text.as_str()).expect("checked by bundle::validate")).collect()
+    texts
+        .iter()
+        .map(|text| CString::new(text.as_str()).expect("checked by bundle::validate"))
+        .collect()
 }
 
 impl Program {
@@ -112,11 +161,17 @@ impl Program {
         let (name, source) = match self {
             Self::Native { path, args, env } => {
                 let source = sys::exec(&path, &args, &env);
-                (Path::new(&*path.to_string_lossy()).display().to_string(), source)
+                (
+                    Path::new(&*path.to_string_lossy()).display().to_string(),
+                    source,
+                )
             }
-            Self::Wasm { handler, args, env, .. } => {
-                ("the Wasm handler".to_owned(), sys::exec_fd(handler.as_fd(), &args, &env))
-            }
+            Self::Wasm {
+                handler, args, env, ..
+            } => (
+                "the Wasm handler".to_owned(),
+                sys::exec_fd(handler.as_fd(), &args, &env),
+            ),
         };
         InitError::Exec { name, source }
     }

@@ -44,7 +44,11 @@ impl Container {
     pub fn find(runtime: &Runtime, id: &ContainerId) -> Result<Self> {
         let (entry, record) = Store::new(&runtime.root).load(id)?;
         let cgroup = Cgroup::open(&record.cgroup);
-        Ok(Self { entry, record, cgroup })
+        Ok(Self {
+            entry,
+            record,
+            cgroup,
+        })
     }
 
     /// What the container does now.
@@ -57,7 +61,11 @@ impl Container {
         if self.cgroup.is_frozen().unwrap_or(false) {
             return Status::Paused;
         }
-        if self.entry.is_waiting_for_start() { Status::Created } else { Status::Running }
+        if self.entry.is_waiting_for_start() {
+            Status::Created
+        } else {
+            Status::Running
+        }
     }
 
     /// What `state` and `list` show.
@@ -67,7 +75,11 @@ impl Container {
         StateReport {
             oci_version: record.oci_version.clone(),
             id: record.id.clone(),
-            pid: if status == Status::Stopped { 0 } else { record.init.pid },
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                record.init.pid
+            },
             status: status.to_string(),
             bundle: record.bundle.clone(),
             rootfs: record.rootfs.clone(),
@@ -83,7 +95,10 @@ impl Container {
     /// [`Error::Config`]
     pub fn spec(&self) -> Result<oci_spec::runtime::Spec> {
         let text = self.entry.config()?;
-        bundle::parse(&text).map_err(|source| Error::Config { id: self.record.id.clone(), source })
+        bundle::parse(&text).map_err(|source| Error::Config {
+            id: self.record.id.clone(),
+            source,
+        })
     }
 
     /// The bundle directory.

@@ -9,7 +9,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use oci_spec::runtime::LinuxNamespaceType as Kind;
 use wasm_handler::choice::{self, Choice};
 
 use super::{Container, CreateRequest, Error, Result, RunRequest, Runtime, delete, start};
@@ -52,7 +51,11 @@ pub fn run(runtime: &Runtime, request: &RunRequest) -> Result<u8> {
     let made = make(runtime, &request.create, &bundle, console, Start::AtOnce)?;
     let mut launched = made.commit_unreleased(&request.create)?;
     let terminal = launched.init.take_terminal();
-    let started = launched.init.start().map_err(Error::from).and_then(|()| launched.run_poststart(&bundle));
+    let started = launched
+        .init
+        .start()
+        .map_err(Error::from)
+        .and_then(|()| launched.run_poststart(&bundle));
     let pid = match started {
         Ok(()) => launched.init.release(),
         Err(error) => {
@@ -61,7 +64,9 @@ pub fn run(runtime: &Runtime, request: &RunRequest) -> Result<u8> {
             return Err(error);
         }
     };
-    let Some(foreground) = foreground else { return Ok(0) };
+    let Some(foreground) = foreground else {
+        return Ok(0);
+    };
     let code = foreground.follow(pid, terminal);
     if !request.keep {
         delete::destroy(&launched.container)?;
@@ -103,12 +108,18 @@ fn make(
 
     let reservation = Store::new(&runtime.root).reserve(&request.id)?;
     reservation.keep_config(&bundle.text)?;
-    let fifo = (start == Start::OnCommand).then(|| reservation.make_start()).transpose()?;
+    let fifo = (start == Start::OnCommand)
+        .then(|| reservation.make_start())
+        .transpose()?;
     let cgroup = Cgroup::create(&cgroup::Request {
         id: request.id.as_str(),
         path: linux.cgroups_path().as_deref(),
         resources: linux.resources().as_ref(),
-        driver: if runtime.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Cgroupfs },
+        driver: if runtime.systemd_cgroup {
+            cgroup::Driver::Systemd
+        } else {
+            cgroup::Driver::Cgroupfs
+        },
         owner: None,
     })?;
     protect_from_container()?;
@@ -116,7 +127,7 @@ fn make(
     let init = Launch {
         id: request.id.as_str(),
         bundle,
-        cgroup_view: CgroupView::of(&cgroup, spec.has_namespace(Kind::Cgroup)),
+        cgroup_view: cgroup_view(&cgroup),
         namespaces,
         cgroup: &cgroup,
         sources,
@@ -130,8 +141,10 @@ fn make(
         annotations: &annotations,
     }
     .run()?;
-    let observed = InitProcess::observe(init.pid())
-        .map_err(|source| Error::Observe { pid: init.pid(), source })?;
+    let observed = InitProcess::observe(init.pid()).map_err(|source| Error::Observe {
+        pid: init.pid(),
+        source,
+    })?;
     let record = Record {
         version: Record::VERSION,
         oci_version: spec.version().clone(),
@@ -144,7 +157,12 @@ fn make(
         annotations,
         cgroup: cgroup.record(),
     };
-    Ok(Made { reservation, cgroup, init, record })
+    Ok(Made {
+        reservation,
+        cgroup,
+        init,
+        record,
+    })
 }
 
 /// A process of a container that is committed and not yet released.
@@ -170,14 +188,25 @@ impl Made {
         }
         let entry = self.reservation.commit(&self.record)?;
         self.cgroup.keep();
-        let container = Container { entry, record: self.record, cgroup: self.cgroup };
-        Ok(Committed { container, init: self.init })
+        let container = Container {
+            entry,
+            record: self.record,
+            cgroup: self.cgroup,
+        };
+        Ok(Committed {
+            container,
+            init: self.init,
+        })
     }
 }
 
 impl Committed {
     fn run_poststart(&self, bundle: &Bundle) -> Result<()> {
-        let hooks = bundle.spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+        let hooks = bundle
+            .spec
+            .hooks()
+            .as_ref()
+            .and_then(|hooks| hooks.poststart().as_ref());
         hooks.map_or(Ok(()), |hooks| start::run_poststart(&self.container, hooks))
     }
 }
@@ -189,22 +218,52 @@ fn undo(container: &Container) {
     }
 }
 
+/// Which version of cgroups the container's mounts of type cgroup show.
+fn cgroup_view(cgroup: &Cgroup) -> CgroupView<'_> {
+    let unified_file = Path::new("/sys/fs/cgroup/cgroup.controllers");
+    match cgroup.mode() {
+        cgroup::Mode::V2 => CgroupView::Unified {
+            path: cgroup.dir_of(""),
+        },
+        cgroup::Mode::None if unified_file.exists() => CgroupView::Unified { path: None },
+        cgroup::Mode::V1 | cgroup::Mode::None => CgroupView::Legacy,
+    }
+}
+
 fn choose_handler(request: &CreateRequest, bundle: &Bundle) -> Result<Choice> {
-    choice::from_annotations(|key| bundle.spec.annotation(key))
-        .map_err(|source| Error::Choice { id: request.id.to_string(), source })
+    choice::from_annotations(|key| bundle.spec.annotation(key)).map_err(|source| Error::Choice {
+        id: request.id.to_string(),
+        source,
+    })
 }
 
 fn sorted_annotations(bundle: &Bundle) -> BTreeMap<String, String> {
-    bundle.spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+    bundle
+        .spec
+        .annotations()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The rules of runc: who detaches cannot relay, who relays needs no socket.
-fn choose_console(runtime: &Runtime, request: &CreateRequest, bundle: &Bundle, detach: bool) -> Result<Console> {
+fn choose_console(
+    runtime: &Runtime,
+    request: &CreateRequest,
+    bundle: &Bundle,
+    detach: bool,
+) -> Result<Console> {
     let terminal = bundle.process().terminal().unwrap_or(false);
     choose(runtime, terminal, request.console_socket.as_deref(), detach)
 }
 
-pub(super) fn choose(runtime: &Runtime, terminal: bool, socket: Option<&Path>, detach: bool) -> Result<Console> {
+pub(super) fn choose(
+    runtime: &Runtime,
+    terminal: bool,
+    socket: Option<&Path>,
+    detach: bool,
+) -> Result<Console> {
     let name = || runtime.name.clone();
     match socket {
         Some(path) if terminal && detach => Ok(Console::Socket(console::connect(path)?)),
@@ -246,7 +305,10 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         file.write_all(pid.to_string().as_bytes())?;
         fs::rename(&staged, path)
     };
-    write().map_err(|source| Error::PidFile { path: path.into(), source })
+    write().map_err(|source| Error::PidFile {
+        path: path.into(),
+        source,
+    })
 }
 
 /// Sends a pidfd of the process over a Unix socket, as runc's `--pidfd-socket` does.
@@ -257,8 +319,17 @@ pub(super) fn send_pidfd(path: &Path, pid: i32) -> Result<()> {
         let fds = [pidfd.as_raw_fd()];
         let name = [std::io::IoSlice::new(b"pidfd")];
         let rights = [ControlMessage::ScmRights(&fds)];
-        sendmsg::<()>(socket.as_fd().as_raw_fd(), &name, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        sendmsg::<()>(
+            socket.as_fd().as_raw_fd(),
+            &name,
+            &rights,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
         Ok(())
     };
-    send().map_err(|source| Error::PidfdSocket { path: path.into(), source })
+    send().map_err(|source| Error::PidfdSocket {
+        path: path.into(),
+        source,
+    })
 }

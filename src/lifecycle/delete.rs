@@ -28,7 +28,12 @@ pub fn delete(runtime: &Runtime, id: &ContainerId, force: bool) -> Result<()> {
         Status::Stopped => {}
         Status::Created => end(&container)?,
         _ if force => end(&container)?,
-        status => return Err(Error::NotStopped { id: id.to_string(), status }),
+        status => {
+            return Err(Error::NotStopped {
+                id: id.to_string(),
+                status,
+            });
+        }
     }
     destroy(&container)
 }
@@ -47,7 +52,10 @@ pub(super) fn destroy(container: &Container) -> Result<()> {
 
 fn run_poststop_hooks(container: &Container) -> Result<()> {
     let spec = container.spec()?;
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_ref());
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststop().as_ref());
     let record = &container.record;
     let state = HookState {
         oci_version: &record.oci_version,
@@ -63,7 +71,9 @@ fn run_poststop_hooks(container: &Container) -> Result<()> {
 /// Kills the first process, and with its pid namespace all others, and waits until it is gone.
 pub(super) fn end(container: &Container) -> Result<()> {
     let gone = |error: &Error| matches!(error, Error::NotRunning);
-    let Ok(Some(pidfd)) = container.record.init.open() else { return Ok(()) };
+    let Ok(Some(pidfd)) = container.record.init.open() else {
+        return Ok(());
+    };
     match kill::signal_init(container, libc::SIGKILL) {
         Err(error) if !gone(&error) => return Err(error),
         _ => {}
@@ -72,8 +82,15 @@ pub(super) fn end(container: &Container) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => return Err(Error::Unkillable { id: container.record.id.clone() }),
+        match poll(
+            &mut fds,
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+        ) {
+            Ok(0) => {
+                return Err(Error::Unkillable {
+                    id: container.record.id.clone(),
+                });
+            }
             Err(nix::errno::Errno::EINTR) => {}
             _ => return Ok(()),
         }
@@ -85,7 +102,9 @@ fn remove_remains(runtime: &Runtime, id: &ContainerId, error: StateError) -> Res
     let entry = Store::new(&runtime.root).entry(id);
     match error {
         // A create that is still at work holds the lock and will remove its directory itself if it fails.
-        StateError::NotFound { .. } | StateError::Parse { .. } | StateError::Version { .. } if entry.exists() => {
+        StateError::NotFound { .. } | StateError::Parse { .. } | StateError::Version { .. }
+            if entry.exists() =>
+        {
             let _lock = entry.lock(FlockArg::LockExclusiveNonblock)?;
             Ok(entry.remove()?)
         }

@@ -30,8 +30,6 @@ pub enum Error {
     Seal(#[from] SealError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    #[error("exec failed")]
-    Exec(#[source] LaunchError),
     #[error("unable to apply cgroup configuration")]
     Cgroup(#[from] CgroupError),
     #[error("unable to init seccomp")]
@@ -41,13 +39,18 @@ pub enum Error {
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
+    HostProc(#[from] crate::launch::host_proc::HostProcError),
+    #[error(transparent)]
     Console(#[from] ConsoleError),
     #[error(transparent)]
     Relay(#[from] RelayError),
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error("cannot choose how to run container {id:?}")]
-    Choice { id: String, source: wasm_handler::choice::ChoiceError },
+    Choice {
+        id: String,
+        source: wasm_handler::choice::ChoiceError,
+    },
     #[error("cannot allocate tty if {name} will detach without setting console socket")]
     TerminalWithoutSocket { name: String },
     #[error("cannot use console socket if {name} will not detach or allocate tty")]
@@ -61,9 +64,15 @@ pub enum Error {
     #[error("cannot read process file {path:?}")]
     ProcessFile { path: PathBuf, source: io::Error },
     #[error("cannot parse process file {path:?}")]
-    ProcessSyntax { path: PathBuf, source: serde_json::Error },
+    ProcessSyntax {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("the config that container {id:?} was made from is damaged")]
-    Config { id: String, source: serde_json::Error },
+    Config {
+        id: String,
+        source: serde_json::Error,
+    },
     #[error("invalid process")]
     Process(#[from] Invalid),
     #[error("cannot start container {id:?}: container is {status}, it must be created")]
@@ -78,7 +87,9 @@ pub enum Error {
     CannotPause { id: String, status: Status },
     #[error("cannot resume container {id:?}: container not paused (it is {status})")]
     CannotResume { id: String, status: Status },
-    #[error("cannot delete container {id:?} that is not stopped: {status} (kill it first, or use --force)")]
+    #[error(
+        "cannot delete container {id:?} that is not stopped: {status} (kill it first, or use --force)"
+    )]
     NotStopped { id: String, status: Status },
     #[error("container {id:?} did not end within 10 s of SIGKILL")]
     Unkillable { id: String },

@@ -10,7 +10,10 @@ pub fn pause(runtime: &Runtime, id: &ContainerId) -> Result<()> {
     let container = Container::find(runtime, id)?;
     match container.status() {
         Status::Running | Status::Created => Ok(container.cgroup.freeze()?),
-        status => Err(Error::CannotPause { id: id.to_string(), status }),
+        status => Err(Error::CannotPause {
+            id: id.to_string(),
+            status,
+        }),
     }
 }
 
@@ -22,6 +25,9 @@ pub fn resume(runtime: &Runtime, id: &ContainerId) -> Result<()> {
     let container = Container::find(runtime, id)?;
     match container.status() {
         Status::Paused => Ok(container.cgroup.thaw()?),
-        status => Err(Error::CannotResume { id: id.to_string(), status }),
+        status => Err(Error::CannotResume {
+            id: id.to_string(),
+            status,
+        }),
     }
 }

@@ -16,7 +16,10 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, signal: i32, all: bool) -> Resu
     }
     if container.status() == Status::Stopped {
         // In a shared pid namespace the others outlive the first process, and SIGKILL means all of them.
-        if signal == libc::SIGKILL && shares_pids(&container)? && !container.cgroup.pids()?.is_empty() {
+        if signal == libc::SIGKILL
+            && shares_pids(&container)?
+            && !container.cgroup.pids()?.is_empty()
+        {
             return Ok(container.cgroup.kill(signal)?);
         }
         return Err(Error::NotRunning);
@@ -30,7 +33,10 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, signal: i32, all: bool) -> Resu
 
 fn shares_pids(container: &Container) -> Result<bool> {
     let spec = container.spec()?;
-    Ok(!matches!(spec.namespaces().get(&LinuxNamespaceType::Pid), Some(None)))
+    Ok(!matches!(
+        spec.namespaces().get(&LinuxNamespaceType::Pid),
+        Some(None)
+    ))
 }
 
 /// Signals the first process; a SIGKILL also reaches one that is frozen by cgroup v1.
@@ -38,7 +44,12 @@ pub(super) fn signal_init(container: &Container, signal: i32) -> Result<()> {
     match container.record.init.signal(signal) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(Error::NotRunning),
-        Err(source) => return Err(Error::Signal { id: container.record.id.clone(), source }),
+        Err(source) => {
+            return Err(Error::Signal {
+                id: container.record.id.clone(),
+                source,
+            });
+        }
     }
     // A task in the v1 freezer does not die before it is thawed; in v2 it does, and thawing it is harmless.
     if signal == libc::SIGKILL && container.cgroup.is_frozen().unwrap_or(false) {

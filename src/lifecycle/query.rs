@@ -22,7 +22,10 @@ pub fn list(runtime: &Runtime) -> Result<Vec<StateReport>> {
         match Container::find(runtime, &id) {
             Ok(container) => {
                 let owner = owner_name(container.record.owner);
-                reports.push(StateReport { owner, ..container.report() });
+                reports.push(StateReport {
+                    owner,
+                    ..container.report()
+                });
             }
             Err(super::Error::State(crate::state::StateError::NotFound { .. })) => {}
             Err(error) => tracing::warn!("{}", crate::report::one_line(&error)),
@@ -34,7 +37,9 @@ pub fn list(runtime: &Runtime) -> Result<Vec<StateReport>> {
 /// The user's name as runc shows it, `#UID` for one without a name.
 fn owner_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut entries = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut entries = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
     let own = entries.find(|fields| fields.get(2).and_then(|text| text.parse().ok()) == Some(uid));
     own.map_or_else(|| format!("#{uid}"), |fields| fields[0].to_owned())
 }

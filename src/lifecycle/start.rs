@@ -18,27 +18,45 @@ pub fn start(runtime: &Runtime, id: &ContainerId) -> Result<()> {
     let container = Container::find(runtime, id)?;
     // One start at a time: of two, the second has to see what the first has done.
     let _lock = container.entry.lock(FlockArg::LockExclusive)?;
-    let not_created = |status| Error::NotCreated { id: id.to_string(), status };
+    let not_created = |status| Error::NotCreated {
+        id: id.to_string(),
+        status,
+    };
     match container.status() {
         Status::Created => {}
         Status::Paused if container.entry.is_waiting_for_start() => {}
         status => return Err(not_created(status)),
     }
-    let mut fifo = container.entry.open_start()?.ok_or_else(|| not_created(Status::Stopped))?;
-    fifo.write_all(b"s").map_err(|source| Error::Signal { id: id.to_string(), source })?;
+    let mut fifo = container
+        .entry
+        .open_start()?
+        .ok_or_else(|| not_created(Status::Stopped))?;
+    fifo.write_all(b"s").map_err(|source| Error::Signal {
+        id: id.to_string(),
+        source,
+    })?;
     container.entry.remove_start()?;
     run_poststart_hooks(&container, &fifo)
 }
 
 fn run_poststart_hooks(container: &Container, fifo: &std::fs::File) -> Result<()> {
     let spec = container.spec()?;
-    let Some(hooks) = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref()) else { return Ok(()) };
+    let Some(hooks) = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststart().as_ref())
+    else {
+        return Ok(());
+    };
     wait_for_exec(fifo);
     run_poststart(container, hooks)
 }
 
 /// Runs the poststart hooks of a container whose program runs; the container is ended if one fails, as in runc.
-pub(super) fn run_poststart(container: &Container, hooks: &Vec<oci_spec::runtime::Hook>) -> Result<()> {
+pub(super) fn run_poststart(
+    container: &Container,
+    hooks: &Vec<oci_spec::runtime::Hook>,
+) -> Result<()> {
     let record = &container.record;
     let state = HookState {
         oci_version: &record.oci_version,

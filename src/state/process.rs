@@ -41,7 +41,9 @@ impl InitProcess {
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         match read_stat(self.pid) {
-            Ok((state, start_time)) if start_time == self.start_time && !matches!(state, b'Z' | b'X') => {
+            Ok((state, start_time))
+                if start_time == self.start_time && !matches!(state, b'Z' | b'X') =>
+            {
                 Liveness::Alive
             }
             _ => Liveness::Dead,
@@ -105,7 +107,10 @@ mod tests {
     fn a_process_is_recognised_and_one_with_another_start_time_is_not() {
         let own = InitProcess::observe(std::process::id() as i32).unwrap();
         assert_eq!(own.liveness(), Liveness::Alive);
-        let reused = InitProcess { start_time: own.start_time + 1, ..own };
+        let reused = InitProcess {
+            start_time: own.start_time + 1,
+            ..own
+        };
         assert_eq!(reused.liveness(), Liveness::Dead);
         assert!(reused.open().unwrap().is_none());
     }

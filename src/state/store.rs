@@ -17,18 +17,34 @@ use crate::lifecycle::ContainerId;
 pub enum StateError {
     #[error("cannot make the state directory {path:?}")]
     Root { path: PathBuf, source: io::Error },
-    #[error("state directory {path:?} belongs to user {owner}, not to us (name another with --root)")]
+    #[error(
+        "state directory {path:?} belongs to user {owner}, not to us (name another with --root)"
+    )]
     ForeignRoot { path: PathBuf, owner: u32 },
     #[error("container with given ID already exists: {id:?}")]
     Exists { id: String },
     #[error("container {id:?} does not exist")]
     NotFound { id: String },
     #[error("cannot read state of container {id:?} from {path:?}")]
-    Read { id: String, path: PathBuf, source: io::Error },
+    Read {
+        id: String,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("state of container {id:?} in {path:?} is damaged (`delete --force` removes it)")]
-    Parse { id: String, path: PathBuf, source: serde_json::Error },
-    #[error("state of container {id:?} was written by another version of this program ({found}, not {expected})")]
-    Version { id: String, found: u32, expected: u32 },
+    Parse {
+        id: String,
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(
+        "state of container {id:?} was written by another version of this program ({found}, not {expected})"
+    )]
+    Version {
+        id: String,
+        found: u32,
+        expected: u32,
+    },
     #[error("cannot write {path:?}")]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot remove {path:?}")]
@@ -60,28 +76,55 @@ impl Store {
         let dir = self.root.join(id.as_str());
         if let Err(error) = make_private_dir(&dir) {
             match error.kind() {
-                io::ErrorKind::AlreadyExists => return Err(StateError::Exists { id: id.to_string() }),
+                io::ErrorKind::AlreadyExists => {
+                    return Err(StateError::Exists { id: id.to_string() });
+                }
                 io::ErrorKind::NotFound => self.make_root()?,
-                _ => return Err(StateError::Write { path: dir, source: error }),
+                _ => {
+                    return Err(StateError::Write {
+                        path: dir,
+                        source: error,
+                    });
+                }
             }
             make_private_dir(&dir).map_err(|source| match source.kind() {
                 io::ErrorKind::AlreadyExists => StateError::Exists { id: id.to_string() },
-                _ => StateError::Write { path: dir.clone(), source },
+                _ => StateError::Write {
+                    path: dir.clone(),
+                    source,
+                },
             })?;
         }
-        let mut reservation = Reservation { entry: Entry { dir, id: id.clone() }, lock: None, committed: false };
+        let mut reservation = Reservation {
+            entry: Entry {
+                dir,
+                id: id.clone(),
+            },
+            lock: None,
+            committed: false,
+        };
         reservation.lock = Some(reservation.entry.lock(FlockArg::LockExclusiveNonblock)?);
         Ok(reservation)
     }
 
     /// The state root is made with mode 01711 as runc's is: others may pass, and read nothing.
     fn make_root(&self) -> Result<(), StateError> {
-        let wrap = |source| StateError::Root { path: self.root.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.root).map_err(wrap)?;
+        let wrap = |source| StateError::Root {
+            path: self.root.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .map_err(wrap)?;
         let metadata = fs::metadata(&self.root).map_err(wrap)?;
         let own = nix::unistd::geteuid().as_raw();
         if metadata.uid() != own {
-            return Err(StateError::ForeignRoot { path: self.root.clone(), owner: metadata.uid() });
+            return Err(StateError::ForeignRoot {
+                path: self.root.clone(),
+                owner: metadata.uid(),
+            });
         }
         Ok(())
     }
@@ -99,7 +142,10 @@ impl Store {
     /// The directory of an id, whether it exists or not.
     #[must_use]
     pub fn entry(&self, id: &ContainerId) -> Entry {
-        Entry { dir: self.root.join(id.as_str()), id: id.clone() }
+        Entry {
+            dir: self.root.join(id.as_str()),
+            id: id.clone(),
+        }
     }
 
     /// Every id that has a directory, in order.
@@ -110,10 +156,17 @@ impl Store {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(StateError::Root { path: self.root.clone(), source }),
+            Err(source) => {
+                return Err(StateError::Root {
+                    path: self.root.clone(),
+                    source,
+                });
+            }
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut ids: Vec<_> = names.filter_map(|name| ContainerId::parse(&name).ok()).collect();
+        let mut ids: Vec<_> = names
+            .filter_map(|name| ContainerId::parse(&name).ok())
+            .collect();
         ids.sort();
         Ok(ids)
     }
@@ -134,13 +187,26 @@ impl Entry {
     fn read(&self) -> Result<Record, StateError> {
         let (id, path) = (self.id.to_string(), self.dir.join(RECORD));
         let text = fs::read(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StateError::NotFound { id: id.clone() },
-            _ => StateError::Read { id: id.clone(), path: path.clone(), source },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                StateError::NotFound { id: id.clone() }
+            }
+            _ => StateError::Read {
+                id: id.clone(),
+                path: path.clone(),
+                source,
+            },
         })?;
-        let record: Record = serde_json::from_slice(&text)
-            .map_err(|source| StateError::Parse { id: id.clone(), path, source })?;
+        let record: Record = serde_json::from_slice(&text).map_err(|source| StateError::Parse {
+            id: id.clone(),
+            path,
+            source,
+        })?;
         if record.version != Record::VERSION {
-            return Err(StateError::Version { id, found: record.version, expected: Record::VERSION });
+            return Err(StateError::Version {
+                id,
+                found: record.version,
+                expected: Record::VERSION,
+            });
         }
         Ok(record)
     }
@@ -165,7 +231,11 @@ impl Entry {
     /// [`StateError::Read`]
     pub fn config(&self) -> Result<Vec<u8>, StateError> {
         let path = self.dir.join(CONFIG);
-        fs::read(&path).map_err(|source| StateError::Read { id: self.id.to_string(), path, source })
+        fs::read(&path).map_err(|source| StateError::Read {
+            id: self.id.to_string(),
+            path,
+            source,
+        })
     }
 
     /// Whether the container's process still waits for `start`.
@@ -188,8 +258,14 @@ impl Entry {
             .open(&path);
         match opened {
             Ok(file) => Ok(Some(file)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => Ok(None),
-            Err(source) => Err(StateError::Read { id: self.id.to_string(), path, source }),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => {
+                Ok(None)
+            }
+            Err(source) => Err(StateError::Read {
+                id: self.id.to_string(),
+                path,
+                source,
+            }),
         }
     }
 
@@ -208,8 +284,14 @@ impl Entry {
     /// Those of open(2) and flock(2); [`StateError::NotFound`] when the directory is gone.
     pub fn lock(&self, how: FlockArg) -> Result<Flock<OwnedFd>, StateError> {
         let wrap = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => StateError::NotFound { id: self.id.to_string() },
-            _ => StateError::Read { id: self.id.to_string(), path: self.dir.clone(), source },
+            io::ErrorKind::NotFound => StateError::NotFound {
+                id: self.id.to_string(),
+            },
+            _ => StateError::Read {
+                id: self.id.to_string(),
+                path: self.dir.clone(),
+                source,
+            },
         };
         let dir: OwnedFd = File::open(&self.dir).map_err(wrap)?.into();
         Flock::lock(dir, how).map_err(|(_dir, errno)| wrap(errno.into()))
@@ -238,9 +320,10 @@ impl Entry {
             _ => Err(error),
         });
         match removed {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::Remove { path: self.dir.clone(), source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Remove {
+                path: self.dir.clone(),
+                source,
+            }),
             _ => Ok(()),
         }
     }
@@ -269,8 +352,12 @@ impl Reservation {
     /// [`StateError::Write`]
     pub fn make_start(&self) -> Result<OwnedFd, StateError> {
         let path = self.entry.dir.join(START);
-        let wrap = |source| StateError::Write { path: path.clone(), source };
-        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|errno| wrap(errno.into()))?;
+        let wrap = |source| StateError::Write {
+            path: path.clone(),
+            source,
+        };
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| wrap(errno.into()))?;
         // Read and write: as its own writer the process does not read an end of file before `start` opens the
         // other side (fifo(7)).
         let file = OpenOptions::new()
@@ -289,7 +376,10 @@ impl Reservation {
     pub fn commit(mut self, record: &Record) -> Result<Entry, StateError> {
         self.entry.write(record)?;
         self.committed = true;
-        Ok(Entry { dir: self.entry.dir.clone(), id: self.entry.id.clone() })
+        Ok(Entry {
+            dir: self.entry.dir.clone(),
+            id: self.entry.id.clone(),
+        })
     }
 }
 
@@ -314,7 +404,10 @@ fn write_new(path: &Path, text: &[u8]) -> Result<(), StateError> {
             .open(path)?;
         file.write_all(text)
     };
-    write().map_err(|source| StateError::Write { path: path.into(), source })
+    write().map_err(|source| StateError::Write {
+        path: path.into(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -325,7 +418,8 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("tandem-store-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("tandem-store-{}-{name}", std::process::id()));
             fs::create_dir(&path).unwrap();
             Self(path)
         }
@@ -348,8 +442,14 @@ mod tests {
         let reservation = store.reserve(&id("web")).unwrap();
         reservation.keep_config(b"{}").unwrap();
         drop(reservation.make_start().unwrap());
-        assert!(matches!(store.reserve(&id("web")), Err(StateError::Exists { .. })));
-        assert!(matches!(store.load(&id("web")), Err(StateError::NotFound { .. })));
+        assert!(matches!(
+            store.reserve(&id("web")),
+            Err(StateError::Exists { .. })
+        ));
+        assert!(matches!(
+            store.load(&id("web")),
+            Err(StateError::NotFound { .. })
+        ));
         drop(reservation);
         assert_eq!(store.ids().unwrap(), []);
         assert!(store.reserve(&id("web")).is_ok());

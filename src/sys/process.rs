@@ -10,11 +10,19 @@ use libc::{c_int, c_long, c_uint, c_ulong};
 
 /// A failed call as the error it left in `errno`; everything else is its result.
 fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn check_int(result: c_int) -> io::Result<c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// `struct clone_args` of clone3(2), as far as Linux 5.7.
@@ -63,7 +71,10 @@ pub struct CloneOptions<'fd> {
 /// The caller must have no other thread: the child goes on in ordinary Rust code, which may allocate.
 pub unsafe fn clone(options: &CloneOptions<'_>) -> io::Result<Cloned> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut args = CloneArgs { flags: options.namespaces, ..CloneArgs::default() };
+    let mut args = CloneArgs {
+        flags: options.namespaces,
+        ..CloneArgs::default()
+    };
     if options.sibling {
         // With CLONE_PARENT the exit signal is that of the caller and must be 0 here.
         args.flags |= libc::CLONE_PARENT as u64;
@@ -202,7 +213,11 @@ pub fn has_bounding(capability: u32) -> io::Result<bool> {
 /// # Errors
 /// `EINVAL` before Linux 4.3.
 pub fn clear_ambient() -> io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, [libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0, 0, 0]).map(drop)
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        [libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0, 0, 0],
+    )
+    .map(drop)
 }
 
 /// PR_CAP_AMBIENT_RAISE.
@@ -212,7 +227,12 @@ pub fn clear_ambient() -> io::Result<()> {
 pub fn raise_ambient(capability: u32) -> io::Result<()> {
     prctl(
         libc::PR_CAP_AMBIENT,
-        [libc::PR_CAP_AMBIENT_RAISE as c_ulong, c_ulong::from(capability), 0, 0],
+        [
+            libc::PR_CAP_AMBIENT_RAISE as c_ulong,
+            c_ulong::from(capability),
+            0,
+            0,
+        ],
     )
     .map(drop)
 }
@@ -247,11 +267,15 @@ const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 /// # Errors
 /// Those of capget(2).
 pub fn capabilities() -> io::Result<CapabilitySets> {
-    let mut header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let mut data = [CapData::default(); 2];
     // SAFETY: version 3 writes exactly two elements.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
-    let join = |pick: fn(&CapData) -> u32| u64::from(pick(&data[0])) | u64::from(pick(&data[1])) << 32;
+    let join =
+        |pick: fn(&CapData) -> u32| u64::from(pick(&data[0])) | u64::from(pick(&data[1])) << 32;
     Ok(CapabilitySets {
         effective: join(|d| d.effective),
         permitted: join(|d| d.permitted),
@@ -264,7 +288,10 @@ pub fn capabilities() -> io::Result<CapabilitySets> {
 /// # Errors
 /// `EPERM` for a set that the thread may not have.
 pub fn set_capabilities(sets: CapabilitySets) -> io::Result<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let half = |shift: u32| CapData {
         effective: (sets.effective >> shift) as u32,
         permitted: (sets.permitted >> shift) as u32,
@@ -303,7 +330,11 @@ pub fn is_open(fd: RawFd) -> bool {
 
 /// A null-terminated array of pointers into strings that outlive it.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// execve(2). Returns only when it failed.
@@ -365,7 +396,13 @@ pub fn set_uid(uid: u32) -> io::Result<()> {
 /// `ENOSYS` in a kernel without keys, `EDQUOT` when the user has too many.
 pub fn join_session_keyring(name: &CStr) -> io::Result<i32> {
     // SAFETY: the name is a C string that lives until the call ends.
-    let serial = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            name.as_ptr(),
+        )
+    };
     Ok(check(serial)? as i32)
 }
 
@@ -400,7 +437,14 @@ pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
     const WHO_PROCESS: c_int = 1; // IOPRIO_WHO_PROCESS (linux/ioprio.h)
     const CLASS_SHIFT: u32 = 13;
     // SAFETY: only integers are passed.
-    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, class << CLASS_SHIFT | level) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            WHO_PROCESS,
+            0,
+            class << CLASS_SHIFT | level,
+        )
+    };
     check(result).map(drop)
 }
 
@@ -436,7 +480,8 @@ pub fn reset_cpu_affinity() -> io::Result<()> {
     // More bits than CPUs are allowed; the kernel keeps those that the cpuset has. 8192 is NR_CPUS at its largest.
     let every = [u8::MAX; 1024];
     // SAFETY: the length is that of the array.
-    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, every.len(), every.as_ptr()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, every.len(), every.as_ptr()) })
+        .map(drop)
 }
 
 /// Ends the inheritance of signal handling: all signals back to their default and none blocked.
@@ -453,7 +498,8 @@ pub fn reset_signals() -> io::Result<()> {
     // SAFETY: sigemptyset initializes the whole set.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
     // SAFETY: the set was initialized above and a null old set is allowed.
-    check_int(unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) }).map(drop)
+    check_int(unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) })
+        .map(drop)
 }
 
 /// prlimit(2) of another process, in the kernel's units.
@@ -461,10 +507,19 @@ pub fn reset_signals() -> io::Result<()> {
 /// # Errors
 /// `EPERM` to raise a hard limit without CAP_SYS_RESOURCE.
 pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     // SAFETY: the new limit is a valid structure and a null old limit is allowed.
     let result = unsafe {
-        libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, ptr::null_mut::<libc::rlimit64>())
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            &raw const limit,
+            ptr::null_mut::<libc::rlimit64>(),
+        )
     };
     check(result).map(drop)
 }
@@ -497,7 +552,8 @@ pub fn open_pty_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 pub fn unlock_pty(master: BorrowedFd<'_>) -> io::Result<()> {
     let unlock: c_int = 0;
     // SAFETY: the kernel reads one int.
-    check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) }).map(drop)
+    check_int(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) })
+        .map(drop)
 }
 
 /// Sets the size of a terminal in characters (TIOCSWINSZ).
@@ -505,9 +561,15 @@ pub fn unlock_pty(master: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// `ENOTTY` when it is no terminal.
 pub fn set_window_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the kernel reads one winsize.
-    check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+    check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+        .map(drop)
 }
 
 /// The size of a terminal in characters, rows first (TIOCGWINSZ).
@@ -515,7 +577,12 @@ pub fn set_window_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io:
 /// # Errors
 /// `ENOTTY` when it is no terminal.
 pub fn window_size(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the kernel writes one winsize.
     check_int(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
     Ok((size.ws_row, size.ws_col))
@@ -527,7 +594,9 @@ pub fn window_size(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
 /// Those of socket(2) and of the ioctl.
 pub fn raise_loopback() -> io::Result<()> {
     // SAFETY: only integers are passed.
-    let fd = check_int(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    let fd = check_int(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
     // SAFETY: the kernel just made this descriptor for us.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: all zeroes are a valid ifreq.
@@ -536,7 +605,14 @@ pub fn raise_loopback() -> io::Result<()> {
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the kernel reads one ifreq that names the device.
-    check_int(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+    check_int(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )
+    })
+    .map(drop)
 }
 
 /// setdomainname(2).
@@ -555,7 +631,13 @@ pub fn set_domain_name(name: &str) -> io::Result<()> {
 pub fn may_execute(path: &CStr) -> io::Result<()> {
     // SAFETY: the path is a C string that lives until the call ends.
     let result = unsafe {
-        libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS)
+        libc::syscall(
+            libc::SYS_faccessat2,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::X_OK,
+            libc::AT_EACCESS,
+        )
     };
     check(result).map(drop)
 }
@@ -568,7 +650,9 @@ pub fn working_directory() -> io::Result<Vec<u8>> {
     let mut buffer = vec![0_u8; libc::PATH_MAX as usize];
     // The system call, since the C library hides an unreachable path behind ENOENT.
     // SAFETY: the length is that of the buffer.
-    let length = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })? as usize;
+    let length =
+        check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?
+            as usize;
     buffer.truncate(length.saturating_sub(1)); // without the final null byte
     Ok(buffer)
 }
