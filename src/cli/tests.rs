@@ -81,12 +81,15 @@ fn a_create_line_is_parsed_in_less_than_100_microseconds() {
         .lines()
         .find(|line| line.contains(" create "))
         .unwrap();
-    let rounds = 1000;
-    let start = std::time::Instant::now();
-    for _ in 0..rounds {
-        understand(line).unwrap();
-    }
-    let each = start.elapsed() / rounds;
-    println!("{each:?} to parse: {line}");
+    let measure = |rounds: u32| {
+        let start = std::time::Instant::now();
+        for _ in 0..rounds {
+            understand(line).unwrap();
+        }
+        start.elapsed() / rounds
+    };
+    // The first is what a process pays: its code is not in the caches yet.
+    let (first, each) = (measure(1), measure(1000));
+    println!("{first:?} at first, then {each:?} to parse: {line}");
     assert!(each < std::time::Duration::from_micros(100), "{each:?}");
 }
