@@ -1,5 +1,10 @@
 //! The command line as callers see it: help, version, errors, log lines and exit statuses of the built program.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it has to be"
+)]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
