@@ -37,7 +37,7 @@ pub(super) struct Global {
     /// who makes cgroups: 'cgroupfs' or 'systemd' (the name that crun has for --systemd-cgroup)
     #[arg(long, value_parser = ["cgroupfs", "systemd", "disabled"])]
     cgroup_manager: Option<String>,
-    /// go on where cgroups cannot be written for lack of permission: 'true', 'false' or 'auto'
+    /// 'true', 'false' or 'auto'; taken for the sake of callers, changes nothing in this version
     #[arg(long, default_value = "auto", value_parser = parse_rootless)]
     rootless: String,
     /// print the version

@@ -150,6 +150,7 @@ fn dispatch(
     let values = definitions
         .try_get_matches_from(plain.into_arguments())
         .map_err(|error| misuse(UsageError::from_clap(&error)))?;
+    tracing::debug!(root = %runtime.root.display(), version = env!("CARGO_PKG_VERSION"), "{}", entry.name);
     (entry.run)(runtime, values)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn text(line: &Line, time: SystemTime) -> String {
         "time={} level={} msg={}",
         quoted(&timestamp(time)),
         line.level.name(),
-        quoted(&line.message)
+        quoted_if_needed(&line.message)
     );
     for (name, value) in &line.fields {
         text += &format!(" {name}={}", quoted_if_needed(value));
@@ -168,7 +168,7 @@ mod tests {
             ("b", "1 2".into()),
             ("c", String::new()),
         ];
-        assert!(text(&line, at(0)).ends_with(r#"msg="x" a=/run/x b="1 2" c="""#));
+        assert!(text(&line, at(0)).ends_with(r#"msg=x a=/run/x b="1 2" c="""#));
     }
 
     #[test]

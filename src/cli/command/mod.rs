@@ -93,6 +93,12 @@ impl Entry {
         }
     }
 
+    /// Whether the command does more than refuse.
+    #[cfg(test)]
+    pub(super) fn is_supported(&self) -> bool {
+        self.order != Order::Nowhere
+    }
+
     pub(super) fn find(name: &OsStr) -> Option<&'static Self> {
         ENTRIES.iter().find(|entry| entry.name == name)
     }
