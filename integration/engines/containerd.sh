@@ -1,21 +1,19 @@
 # shellcheck shell=bash
 # containerd with its own client, ctr, which names the runtime program in each call.
 
-# shellcheck disable=SC2154 # stdout, stderr, status are set by `try`
 linux_service='trap "echo linux ends; exit 0" TERM; while :; do echo linux tick; sleep 0.2; done'
 
-start_containerd() {
-  mkdir -p /etc/containerd
-  containerd --config "${1:-/dev/null}" >/tmp/log/containerd 2>&1 &
+start_containerd() { # CONFIG-FILE
+  containerd --config "$1" >/tmp/log/containerd 2>&1 &
   within 30 ctr version
 }
 
 start_engine() {
   local archive
   drop_limits_of_absent_controllers
-  start_containerd || return 1
+  start_containerd /dev/null || return 1
   for archive in linux wasm modules; do ctr image import "$images/$archive.tar" >/dev/null || return 1; done
-  run --rm $linux_image warm-up true
+  run --rm "$linux_image" warm-up true
 }
 
 engine_version() { ctr version | awk '/Version/ {v = $2} END {print "containerd", v}'; }
@@ -39,18 +37,18 @@ end_with() { # SIGNAL ID
 }
 
 a_linux_image_runs() {
-  same hi "$(run --rm $linux_image hi echo hi)" output
+  same hi "$(run --rm "$linux_image" hi echo hi)" output
 }
 
 a_wasm_image_runs() {
-  same 'hello from wasm' "$(run --rm $wasm_image wasm-hello)" output
+  same 'hello from wasm' "$(run --rm "$wasm_image" wasm-hello)" output
 }
 
 linux_and_wasm_run_at_the_same_time() {
   trap 'remove both-linux both-wasm' EXIT
   rm -f /tmp/both-linux.log /tmp/both-wasm.log
-  run -d --log-uri file:///tmp/both-linux.log $linux_image both-linux sh -c "$linux_service"
-  run -d --log-uri file:///tmp/both-wasm.log $modules_image both-wasm
+  run -d --log-uri file:///tmp/both-linux.log "$linux_image" both-linux sh -c "$linux_service"
+  run -d --log-uri file:///tmp/both-wasm.log "$modules_image" both-wasm
   eventually 5 grep -q 'linux tick' /tmp/both-linux.log
   eventually 5 grep -q 'wasm tick' /tmp/both-wasm.log
   local linux wasm
@@ -68,8 +66,8 @@ linux_and_wasm_run_at_the_same_time() {
 
 exec_runs_a_second_process() {
   trap 'remove exec-linux exec-wasm' EXIT
-  run -d --log-uri file:///dev/null $linux_image exec-linux sh -c "$linux_service"
-  run -d --log-uri file:///dev/null $modules_image exec-wasm
+  run -d --log-uri file:///dev/null "$linux_image" exec-linux sh -c "$linux_service"
+  run -d --log-uri file:///dev/null "$modules_image" exec-wasm
   same said "$(ctr task exec --exec-id one exec-linux echo said)" 'output of exec'
   try ctr task exec --exec-id two exec-linux sh -c 'exit 9'
   same 9 "$status" 'exit code of exec'
@@ -79,19 +77,19 @@ exec_runs_a_second_process() {
 exit_codes_come_through() {
   local code
   for code in 0 1 42 255; do
-    try run --rm $linux_image code-linux sh -c "exit $code"
+    try run --rm "$linux_image" code-linux sh -c "exit $code"
     same "$code" "$status" 'exit code of a linux container'
-    try run --rm $modules_image code-wasm /exit.wasm "$code"
+    try run --rm "$modules_image" code-wasm /exit.wasm "$code"
     same "$code" "$status" 'exit code of a wasm container'
   done
-  try run --rm $modules_image code-trap /trap.wasm
+  try run --rm "$modules_image" code-trap /trap.wasm
   same 134 "$status" "exit code of a trap ($stderr)"
 }
 
 kill_gives_137() {
   trap 'remove kill-linux kill-wasm' EXIT
-  run -d --log-uri file:///dev/null $linux_image kill-linux sleep 100
-  run -d --log-uri file:///dev/null $modules_image kill-wasm
+  run -d --log-uri file:///dev/null "$linux_image" kill-linux sleep 100
+  run -d --log-uri file:///dev/null "$modules_image" kill-wasm
   same 137 "$(end_with SIGKILL kill-linux)" 'exit code of the linux container'
   same 137 "$(end_with SIGKILL kill-wasm)" 'exit code of the wasm container'
 }
@@ -100,32 +98,31 @@ bad_input_is_refused_in_words() {
   trap 'remove bad' EXIT
   local command
   for command in '/no/such/program:no such file or directory' 'no-such-program:executable file not found' '/etc/plain:permission denied'; do
-    try run --rm $linux_image bad "${command%%:*}"
+    try run --rm "$linux_image" bad "${command%%:*}"
     [ "$status" != 0 ] || fail "${command%%:*} ran"
     has "$stderr" "${command#*:}" "error of ${command%%:*}"
     remove bad
   done
-  try run --rm --mount type=bind,src=/no/such/directory,dst=/mnt,options=rbind:ro $linux_image bad true
+  try run --rm --mount type=bind,src=/no/such/directory,dst=/mnt,options=rbind:ro "$linux_image" bad true
   [ "$status" != 0 ] || fail 'a mount without a source was made'
   has "$stderr" '/no/such/directory' 'error of the mount'
 }
 
 a_terminal_is_given_to_both_kinds() {
   local seen
-  seen=$(script -qec "ctr run --rm -t --runc-binary $runtime $linux_image tty-linux sh -c 'tty; read -r line; echo \"linux heard: \$line\"'" \
-    /dev/null < <(sleep 1.5; echo words; sleep 5) & wait $!)
+  seen=$(at_a_terminal ready words ctr run --runc-binary "$runtime" --rm -t "$linux_image" tty-linux \
+    sh -c 'tty; echo ready; read -r line; echo "linux heard: $line"')
   has "$seen" /dev/pts/0 'terminal of the linux container'
   has "$seen" 'linux heard: words' 'what the linux container heard'
-  seen=$(script -qec "ctr run --rm -t --runc-binary $runtime $modules_image tty-wasm /hear.wasm" \
-    /dev/null < <(sleep 1.5; echo words; sleep 5) & wait $!)
+  seen=$(at_a_terminal 'wasm listens' words ctr run --runc-binary "$runtime" --rm -t "$modules_image" tty-wasm /hear.wasm)
   has "$seen" 'wasm heard: words' 'what the wasm container heard'
 }
 
 the_memory_limit_holds() {
   needs_controller memory
-  try run --rm --memory-limit $((48 << 20)) $linux_image fat-linux sh -c 'head -c 200m /dev/zero | tail'
+  try run --rm --memory-limit $((48 << 20)) "$linux_image" fat-linux sh -c 'head -c 200m /dev/zero | tail'
   [ "$status" != 0 ] || fail 'a linux container took four times its memory'
-  try run --rm --memory-limit $((48 << 20)) $modules_image fat-wasm /grow.wasm
+  try run --rm --memory-limit $((48 << 20)) "$modules_image" fat-wasm /grow.wasm
   [ "$status" = 3 ] || [ "$status" = 137 ] || fail "a wasm container took four times its memory ($status, $stdout, $stderr)"
 }
 
@@ -137,8 +134,8 @@ pause_stops_both_kinds_and_resume_goes_on() {
   trap 'remove pause-linux pause-wasm' EXIT
   local name lines
   rm -f /tmp/pause-linux.log /tmp/pause-wasm.log
-  run -d --log-uri file:///tmp/pause-linux.log $linux_image pause-linux sh -c "$linux_service"
-  run -d --log-uri file:///tmp/pause-wasm.log $modules_image pause-wasm
+  run -d --log-uri file:///tmp/pause-linux.log "$linux_image" pause-linux sh -c "$linux_service"
+  run -d --log-uri file:///tmp/pause-wasm.log "$modules_image" pause-wasm
   for name in pause-linux pause-wasm; do
     eventually 5 grep -q tick /tmp/$name.log
     ctr task pause $name

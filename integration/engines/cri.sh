@@ -8,7 +8,7 @@ export CRI_DIRECTORY=/tmp/cri
 cri() { "$here/lib/cri.py" "$@"; }
 
 start_engine() {
-  local plugins=/usr/lib/cni archive option
+  local plugins=/usr/lib/cni archive
   drop_limits_of_absent_controllers
   [ -e /usr/local/share/cri/api.proto ] || { echo 'this suite has no description of the CRI' >/tmp/log/cri; return 1; }
   mkdir -p "$CRI_DIRECTORY" /etc/containerd /etc/cni/net.d /tmp/podlogs
@@ -44,7 +44,7 @@ JSON
   for archive in linux wasm modules pause; do ctr -n k8s.io image import "$images/$archive.tar" >/dev/null || return 1; done
   within 20 cri Version || return 1
   pod warm-up
-  container warm-up main $linux_image sleep 100 || return 1
+  container warm-up main "$linux_image" sleep 100 || return 1
   end_pod warm-up
 }
 
@@ -87,8 +87,8 @@ end_pod() {
 a_pod_runs_linux_and_wasm_at_the_same_time() {
   trap 'end_pod both' EXIT
   pod both
-  container both linux $linux_image sh -c "$linux_service"
-  container both wasm $modules_image /ticker.wasm
+  container both linux "$linux_image" sh -c "$linux_service"
+  container both wasm "$modules_image" /ticker.wasm
   eventually 5 log_has both linux 'linux tick'
   eventually 5 log_has both wasm 'wasm tick'
   same CONTAINER_RUNNING "$(status_of both linux state)" 'state of the linux container'
@@ -103,8 +103,8 @@ a_pod_runs_linux_and_wasm_at_the_same_time() {
 exec_runs_a_second_process() {
   trap 'end_pod exec' EXIT
   pod exec
-  container exec linux $linux_image sh -c "$linux_service"
-  container exec wasm $modules_image /ticker.wasm
+  container exec linux "$linux_image" sh -c "$linux_service"
+  container exec wasm "$modules_image" /ticker.wasm
   same said "$(cri exec "$(</tmp/container.exec.linux)" echo said)" 'output of exec'
   try cri exec "$(</tmp/container.exec.linux)" sh -c 'exit 9'
   same 9 "$status" 'exit code of exec'
@@ -114,18 +114,30 @@ exec_runs_a_second_process() {
 exit_codes_come_through() {
   trap 'end_pod codes' EXIT
   pod codes
-  container codes linux $linux_image sh -c 'exit 42'
-  container codes wasm $modules_image /exit.wasm 43
+  container codes linux "$linux_image" sh -c 'exit 42'
+  container codes wasm "$modules_image" /exit.wasm 43
   eventually 5 has_exited codes linux
   eventually 5 has_exited codes wasm
   same 42 "$(status_of codes linux exit_code)" 'exit code of the linux container'
   same 43 "$(status_of codes wasm exit_code)" 'exit code of the wasm container'
 }
 
+a_stop_without_patience_gives_137() {
+  trap 'end_pod kill' EXIT
+  pod kill
+  local name
+  container kill linux "$linux_image" sleep 100
+  container kill wasm "$modules_image" /ticker.wasm
+  for name in linux wasm; do
+    cri StopContainer "{\"container_id\": \"$(<"/tmp/container.kill.$name")\", \"timeout\": 0}" >/dev/null
+    same 137 "$(status_of kill $name exit_code)" "exit code of the $name container"
+  done
+}
+
 a_missing_program_is_refused_in_words() {
   trap 'end_pod missing' EXIT
   pod missing
-  try container missing linux $linux_image /no/such/program
+  try container missing linux "$linux_image" /no/such/program
   [ "$status" != 0 ] || fail 'a missing program ran'
   has "$stderr" 'no such file or directory' 'error'
   same 128 "$(status_of missing linux exit_code)" 'exit code'
@@ -136,8 +148,8 @@ the_memory_limit_holds() {
   trap 'end_pod fat' EXIT
   pod fat
   local limits='"linux": {"resources": {"memory_limit_in_bytes": 50331648}}'
-  create fat linux "$limits" $linux_image sh -c 'head -c 200m /dev/zero | tail'
-  create fat wasm "$limits" $modules_image /grow.wasm
+  create fat linux "$limits" "$linux_image" sh -c 'head -c 200m /dev/zero | tail'
+  create fat wasm "$limits" "$modules_image" /grow.wasm
   local name code
   for name in linux wasm; do
     cri StartContainer "{\"container_id\": \"$(<"/tmp/container.fat.$name")\"}" >/dev/null
@@ -150,7 +162,7 @@ the_memory_limit_holds() {
 a_port_is_published() {
   trap 'end_pod web' EXIT
   pod web '"port_mappings": [{"protocol": "TCP", "container_port": 80, "host_port": 8080}]'
-  container web linux $linux_image httpd -f -h /www
+  container web linux "$linux_image" httpd -f -h /www
   local address
   address=$(ip -4 -o addr show cni0 | awk '{sub("/.*", "", $4); print $4}')
   eventually 5 curl -sf "http://$address:8080/"
@@ -165,8 +177,8 @@ a_pod_of_its_own_user_namespace_runs_both_kinds() {
   local members='"linux": {"security_context": {"namespace_options": {"userns_options": {"mode": "POD",
     "uids": [{"host_id": 300000, "container_id": 0, "length": 65536}],
     "gids": [{"host_id": 300000, "container_id": 0, "length": 65536}]}}}}'
-  create users linux "$members" $linux_image sh -c 'cat /proc/self/uid_map'
-  create users wasm "$members" $wasm_image /hello.wasm
+  create users linux "$members" "$linux_image" sh -c 'cat /proc/self/uid_map'
+  create users wasm "$members" "$wasm_image" /hello.wasm
   local name
   for name in linux wasm; do
     cri StartContainer "{\"container_id\": \"$(<"/tmp/container.users.$name")\"}" >/dev/null
@@ -186,6 +198,7 @@ cases=(
   a_pod_runs_linux_and_wasm_at_the_same_time
   exec_runs_a_second_process
   exit_codes_come_through
+  a_stop_without_patience_gives_137
   a_missing_program_is_refused_in_words
   the_memory_limit_holds
   a_port_is_published

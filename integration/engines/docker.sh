@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Docker Engine: dockerd, which starts a containerd of its own, with the runtime as default and under the name "tandem".
 cli=docker
+named=(run --runtime tandem)
 
 # shellcheck source=docker_like.sh
 . "$here/engines/docker_like.sh"
@@ -24,7 +25,7 @@ JSON
   local archive
   for archive in linux wasm modules; do docker load -q -i "$images/$archive.tar" >/dev/null || return 1; done
   # what the first container makes for good (a parent cgroup, directories) is not what a container leaves
-  docker run --rm $linux_image true
+  docker run --rm "$linux_image" true
 }
 
 engine_version() { docker version -f 'Docker {{.Server.Version}}'; }

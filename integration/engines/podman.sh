@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Podman: no daemon; conmon watches each container. The runtime is its default, under the name "tandem".
 cli=podman
+named=(--runtime tandem run)
 
 # shellcheck source=docker_like.sh
 . "$here/engines/docker_like.sh"
@@ -38,7 +39,7 @@ TOML
   echo '{"default": [{"type": "insecureAcceptAnything"}]}' >/etc/containers/policy.json
   for archive in linux wasm modules; do podman load -q -i "$images/$archive.tar" >/dev/null || return 1; done
   # what the first container makes for good (a parent cgroup, directories, a network) is not what a container leaves
-  podman run --rm $linux_image true
+  podman run --rm "$linux_image" true
 }
 
 engine_version() { podman version -f 'Podman {{.Client.Version}}'; }
@@ -47,10 +48,10 @@ a_pod_holds_both_kinds() {
   trap 'podman pod rm -f -t 1 pair >/dev/null 2>&1' EXIT
   # the pod's own container needs no image: podman makes its root directory from catatonit
   podman pod create --name pair >/dev/null
-  podman run -d --pod pair --name pair-web $linux_image httpd -f -p 80 -h /www >/dev/null
-  podman run -d --pod pair --name pair-wasm $modules_image >/dev/null
+  podman run -d --pod pair --name pair-web "$linux_image" httpd -f -p 80 -h /www >/dev/null
+  podman run -d --pod pair --name pair-wasm "$modules_image" >/dev/null
   eventually 5 logs_have pair-wasm 'wasm tick'
-  same 'served by linux' "$(podman run --rm --pod pair $linux_image wget -q -O - http://127.0.0.1/)" 'page within the pod'
+  same 'served by linux' "$(podman run --rm --pod pair "$linux_image" wget -q -O - http://127.0.0.1/)" 'page within the pod'
   same Running "$(podman pod inspect -f '{{.State}}' pair)" 'state of the pod'
   at_most 8000 podman pod stop -t 1 pair
 }

@@ -61,6 +61,21 @@ at_most() { # MILLISECONDS COMMAND...
   [ "$took" -le "$limit" ] || fail "$* took $took ms"
 }
 
+# Runs the command at a terminal; when it has said READY, types LINE. Prints what the terminal showed.
+at_a_terminal() { # READY LINE COMMAND...
+  local ready=$1 line=$2 screen keyboard
+  shift 2
+  screen=$(mktemp) keyboard=$(mktemp -u)
+  mkfifo "$keyboard"
+  script -qec "$(printf '%q ' "$@")" /dev/null <"$keyboard" >"$screen" &
+  exec 8>"$keyboard"
+  eventually 10 grep -q "$ready" "$screen"
+  echo "$line" >&8
+  wait $!
+  exec 8>&-
+  cat "$screen"
+}
+
 # ---- what the machine has ---------------------------------------------------------------------------------------------------
 
 # Skips the case if the world's cgroup tree does not have the controller.
