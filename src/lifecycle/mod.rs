@@ -4,9 +4,30 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use container::{Container, Status};
+pub use create::{create, run};
+pub use delete::delete;
+pub use error::Error;
+pub use exec::exec;
+pub use freeze::{pause, resume};
 pub use id::{ContainerId, InvalidId};
+pub use kill::kill;
+pub use query::{list, pids, state};
+pub use start::start;
 
+mod container;
+mod create;
+mod delete;
+mod error;
+mod exec;
+mod freeze;
 mod id;
+mod kill;
+mod query;
+mod start;
+
+/// What every operation gives.
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// What every command knows: where state lives and how the caller wants cgroups managed.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 )]
 
 pub mod bpf;
+pub mod cgroupfs;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

@@ -1,0 +1,68 @@
+//! A second try at a document that the typed parse refused, for what runc takes with a warning.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The capability sets of `process.capabilities` (config.md, "Linux Process").
+const SETS: [&str; 5] = [
+    "bounding",
+    "effective",
+    "permitted",
+    "inheritable",
+    "ambient",
+];
+
+/// Parses again without the capabilities that no kernel known to us has. If that does not help, the caller gets
+/// the error of the `first` parse, which has the line and column.
+pub(super) fn parse<T: DeserializeOwned>(
+    text: &[u8],
+    first: serde_json::Error,
+) -> Result<T, serde_json::Error> {
+    let Ok(mut document) = serde_json::from_slice::<Value>(text) else {
+        return Err(first);
+    };
+    // A process.json is a process itself; a config.json has one.
+    let process = match document.get_mut("process") {
+        Some(process) => process,
+        None => &mut document,
+    };
+    drop_unknown_capabilities(process);
+    serde_json::from_value(document).map_err(|_later| first)
+}
+
+fn drop_unknown_capabilities(process: &mut Value) {
+    for set in SETS {
+        let names = process
+            .pointer_mut(&format!("/capabilities/{set}"))
+            .and_then(Value::as_array_mut);
+        let Some(names) = names else { continue };
+        names.retain(|name| {
+            let known =
+                serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
+            if !known {
+                // A profile written for a newer kernel has to work on this one: less is granted, never more.
+                tracing::warn!("ignoring unknown capability {name} in the {set} set");
+            }
+            known
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse_process;
+
+    #[test]
+    fn an_unknown_capability_is_left_out_and_the_known_ones_stay() {
+        let text = br#"{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_FUTURE","CAP_KILL"]}}"#;
+        let process = parse_process(text).unwrap();
+        let sets = process.capabilities().clone().unwrap();
+        assert_eq!(sets.bounding().clone().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_broken_document_keeps_the_error_with_its_place() {
+        let error = super::super::parse(b"{\"ociVersion\": 1,\n}").unwrap_err();
+        assert_eq!(error.line(), 1);
+    }
+}

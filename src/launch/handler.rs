@@ -1,0 +1,107 @@
+//! The runtime's side of a Wasm container: which handler runs it, and the compiled code of its module.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use wasm_handler::cache::{self, ArtifactError, CacheRequest, Origin};
+use wasm_handler::choice::{Choice, Engine};
+
+use super::seal;
+
+/// Why a module cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    #[error("cannot find the Wasm handlers beside our own executable")]
+    Locate { source: io::Error },
+    #[error("the Wasm engine {engine} is not installed: cannot open {path:?}")]
+    Absent {
+        engine: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot prepare the Wasm module")]
+    Artifact(#[from] ArtifactError),
+}
+
+/// Where compiled modules of root's containers are kept.
+const CACHE: &str = "/var/cache/tandem";
+
+/// The handler's program, on a read-only detached mount so that a guest cannot write the host's file through
+/// /proc/self/exe (CVE-2019-5736), and the module's compiled code.
+///
+/// # Errors
+/// See [`HandlerError`]: no such engine here, or no module that it could run.
+pub fn find(
+    choice: Choice,
+    module: BorrowedFd<'_>,
+) -> Result<(OwnedFd, Option<OwnedFd>), HandlerError> {
+    let engine = match choice {
+        Choice::Wasm {
+            engine: Some(engine),
+        } => engine,
+        _ => Engine::Wasmtime,
+    };
+    let program = open(engine)?;
+    let artifact = match engine {
+        Engine::Wasmtime => Some(compile(module)?),
+        // WasmEdge's own compiler is not ours to run yet; its handler takes the module as it is.
+        Engine::WasmEdge => None,
+    };
+    Ok((program, artifact))
+}
+
+fn open(engine: Engine) -> Result<OwnedFd, HandlerError> {
+    let name = match engine {
+        Engine::Wasmtime => "tandem-wasm",
+        Engine::WasmEdge => "tandem-wasmedge",
+    };
+    let path = beside_us(name)?;
+    seal::clone_read_only(&path).map_err(|source| HandlerError::Absent {
+        engine: engine.name(),
+        path,
+        source,
+    })
+}
+
+fn compile(module: BorrowedFd<'_>) -> Result<OwnedFd, HandlerError> {
+    let compiler = beside_us("tandem-wasmc")?;
+    let root = cache_root();
+    let artifact = cache::artifact(
+        module,
+        &CacheRequest {
+            root: root.as_deref(),
+            compiler: &compiler,
+        },
+    )?;
+    if let Origin::Uncached {
+        reason: Some(reason),
+    } = &artifact.origin
+    {
+        tracing::warn!(
+            "compiled code is not kept: {}",
+            crate::report::one_line(reason)
+        );
+    }
+    Ok(artifact.fd)
+}
+
+/// Root's cache, or the user's own below XDG_CACHE_HOME.
+fn cache_root() -> Option<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(CACHE.into());
+    }
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("tandem"))
+}
+
+fn beside_us(name: &str) -> Result<PathBuf, HandlerError> {
+    let own = seal::origin().map_err(|source| HandlerError::Locate { source })?;
+    Ok(own.parent().unwrap_or(Path::new("/")).join(name))
+}

@@ -1,0 +1,103 @@
+//! A compiled profile, ready to be installed.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+
+use crate::sys::seccomp::{self as sys, Instruction};
+
+use super::assemble::assemble;
+use super::error::SeccompError;
+use super::features::{self, Flag};
+use super::profile;
+
+/// A BPF program with the flags that seccomp(2) is to be called with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    instructions: Vec<Instruction>,
+    flags: u64,
+}
+
+/// Compiles `linux.seccomp` of config.json. Nothing is asked of the kernel, so that an error here is an
+/// error of the profile.
+pub fn compile(profile: &LinuxSeccomp) -> Result<Program, SeccompError> {
+    let policy = profile::policy(profile)?;
+    Ok(Program {
+        instructions: assemble(&policy)?,
+        flags: flags(profile),
+    })
+}
+
+impl Program {
+    /// Restricts the calling thread for good, with what it becomes by execve(2). The descriptor is the listener
+    /// for the agent of `SCMP_ACT_NOTIFY`, if the profile has such a rule.
+    ///
+    /// Needs CAP_SYS_ADMIN in the user namespace or no_new_privs.
+    pub fn install(&self) -> Result<Option<OwnedFd>, SeccompError> {
+        sys::set_mode_filter(self.flags, &self.instructions).map_err(|source| self.explain(source))
+    }
+
+    /// Whether `install` hands back a listener.
+    pub fn needs_listener(&self) -> bool {
+        self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
+    }
+
+    /// The flags for seccomp(2).
+    pub fn flags(&self) -> u64 {
+        self.flags
+    }
+
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    fn explain(&self, source: io::Error) -> SeccompError {
+        match source.raw_os_error() {
+            Some(libc::EACCES) => SeccompError::NotPermitted { source },
+            Some(libc::EINVAL) => match features::unsupported_among(self.flags) {
+                Some(flag) => SeccompError::FlagUnsupported { flag },
+                None => self.failed(source),
+            },
+            _ => self.failed(source),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> SeccompError {
+        SeccompError::Install {
+            instructions: self.instructions.len(),
+            flags: self.flags,
+            source,
+        }
+    }
+}
+
+fn flags(profile: &LinuxSeccomp) -> u64 {
+    let notifies = profile::uses_notify(profile);
+    let asked = match profile.flags() {
+        Some(flags) => flags
+            .iter()
+            .fold(0, |bits, flag| bits | bit(*flag, notifies)),
+        // What runc and crun do: without it every program in every container pays for the mitigation of
+        // Speculative Store Bypass. A profile that wants the mitigation says `"flags": []`.
+        None => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    };
+    match notifies {
+        true => asked | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        false => asked,
+    }
+}
+
+fn bit(flag: LinuxSeccompFilterFlag, notifies: bool) -> u64 {
+    match flag {
+        // Asks that the other threads of the process get the filter as well. There are none: the process
+        // that installs it is a fresh child, and the kernel refuses the flag next to a listener.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Flag::LOG.bit,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Flag::SPEC_ALLOW.bit,
+        // Speaks of waiting for an agent, and the kernel refuses it where no rule can wait.
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if !notifies => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Flag::WAIT_KILLABLE_RECV.bit,
+    }
+}
