@@ -61,7 +61,7 @@ pub struct Plan<'p> {
     pub bundle: &'p Path,
     /// The root file system on the host, canonical.
     pub rootfs: &'p Path,
-    pub sources: Sources,
+    pub sources: &'p Sources,
     /// `--no-pivot`.
     pub no_pivot: bool,
     pub cgroup: CgroupView<'p>,
