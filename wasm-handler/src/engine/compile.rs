@@ -56,7 +56,7 @@ fn to_binary(source: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
         [0, b'a', b's', b'm', ..] => Ok(source.into()),
         _ => {
             let text = str::from_utf8(source);
-            let text = text.map_err(|_| Refusal::Text("its bytes are not UTF-8".into()))?;
+            let text = text.map_err(|error| Refusal::Text(error.to_string()))?;
             let parsed = wat::parse_str(text);
             parsed
                 .map(Cow::Owned)

@@ -40,7 +40,7 @@ pub(super) async fn run(component: &Component, handoff: &Handoff) -> Result<Endi
     let mut linker = Linker::new(engine);
     p2::add_to_linker_async(&mut linker).map_err(failed)?;
     let linked = linker.instantiate_pre(component).map_err(failed)?;
-    let command = CommandPre::new(linked).map_err(|_| RunError::NoRun)?;
+    let command = CommandPre::new(linked).map_err(no_run)?;
     let command = match command.instantiate_async(&mut store).await {
         Ok(command) => command,
         Err(error) => return Ending::of(&error),
@@ -49,5 +49,11 @@ pub(super) async fn run(component: &Component, handoff: &Handoff) -> Result<Endi
         Ok(Ok(())) => Ok(Ending::Exit(0)),
         Ok(Err(())) => Ok(Ending::Exit(1)),
         Err(error) => Ending::of(&error),
+    }
+}
+
+fn no_run(error: wasmtime::Error) -> RunError {
+    RunError::NoRun {
+        reason: format!("{error:#}"),
     }
 }

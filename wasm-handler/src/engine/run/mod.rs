@@ -37,8 +37,10 @@ pub enum RunError {
     Import { module: String, name: String },
     #[error("it exports no function \"_start\": it is a library, not a program")]
     NoStart,
-    #[error("it does not export \"wasi:cli/run\": it is a component for some other host")]
-    NoRun,
+    #[error("its function \"_start\" takes or returns something: {reason}")]
+    StartType { reason: String },
+    #[error("it is no component for the command line, which exports \"wasi:cli/run\": {reason}")]
+    NoRun { reason: String },
     #[error("{reason}")]
     Link { reason: String },
 }

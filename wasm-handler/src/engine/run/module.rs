@@ -36,7 +36,9 @@ pub(super) async fn run(module: &Module, handoff: &Handoff) -> Result<Ending, Ru
         Err(error) => return Ending::of(&error),
     };
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start");
-    let start = start.map_err(|_| RunError::NoStart)?;
+    let start = start.map_err(|error| RunError::StartType {
+        reason: format!("{error:#}"),
+    })?;
     match start.call_async(&mut store, ()).await {
         Ok(()) => Ok(Ending::Exit(0)),
         Err(error) => Ending::of(&error),
