@@ -15,6 +15,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::error::{CgroupError, DeviceRuleFlaw};
 
+pub(super) mod attach;
 pub(super) mod list;
 pub(super) mod program;
 
