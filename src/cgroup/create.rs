@@ -153,7 +153,8 @@ pub(super) fn update(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), 
     }
 }
 
-/// Kernel memory has no limit of its own since Linux 5.4: it counts as memory.
+/// Kernel memory has no limit of its own since Linux 5.4: it counts as memory. Engines still send one, and runc ignores it
+/// with a warning too.
 fn warn_of_kernel_memory(resources: Option<&LinuxResources>) {
     let memory = resources.and_then(|resources| resources.memory().as_ref());
     let kernel = memory.and_then(|memory| memory.kernel());

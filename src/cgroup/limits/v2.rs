@@ -81,6 +81,10 @@ fn plan_memory(
     writes.extend(value.map(|value| Write::new(name, "memory.low", value)));
 
     refuse(
+        "linux.resources.memory.kernelTCP",
+        memory.kernel_tcp().is_some_and(|bytes| bytes > 0),
+    )?;
+    refuse(
         "linux.resources.memory.disableOOMKiller",
         memory.disable_oom_killer() == Some(true),
     )?;
@@ -536,6 +540,7 @@ mod tests {
                 "memory.disableOOMKiller",
             ),
             (r#"{"memory":{"swappiness":10}}"#, "memory.swappiness"),
+            (r#"{"memory":{"kernelTCP":10}}"#, "memory.kernelTCP"),
             (r#"{"blockIO":{"leafWeight":10}}"#, "blockIO.leafWeight"),
             (r#"{"cpu":{"realtimeRuntime":5}}"#, "cpu.realtimeRuntime"),
             (r#"{"network":{"classID":5}}"#, "network.classID"),
