@@ -57,7 +57,7 @@ impl Mounter<'_> {
             _ => None,
         };
         let source = own.unwrap_or(Path::new(UNIFIED));
-        let tree = match clone_tree(CWD, source, Reach::One) {
+        let tree = match clone_tree(CWD, source, Reach::Tree) {
             // The cgroup has a name only on the host, which this process cannot see. Rather nothing than all of the
             // host's cgroups, writable through a bind of /sys (CVE-2023-25809).
             Err(Errno::ENOENT) if own.is_some() => return self.empty_view(path),
