@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
@@ -157,7 +158,7 @@ impl Mounter<'_> {
         self.made.push(Made {
             path: target.path,
             fstype: "tmpfs".to_owned(),
-            root: Some(top),
+            root: Some(Rc::new(top)),
             empty: false,
             read_only_later: false,
         });

@@ -217,9 +217,16 @@ impl Container {
             nix::unistd::setuid(0.into()).ok()?;
         }
         let first = forked(|| {
-            let outcome = sources
-                .map_err(|error| chain(&error))
-                .and_then(|sources| self.set_up(spec, sources, look));
+            // The usual hook looks for the program's debug information, which is not in the container.
+            let report = into.try_clone();
+            std::panic::set_hook(Box::new(move |panic| {
+                let told = report.as_ref().map(|mut into| write!(into, "!{panic}"));
+                drop(told);
+            }));
+            let outcome = sources.map_err(|error| chain(&error)).and_then(|sources| {
+                let whole = std::panic::AssertUnwindSafe(|| self.set_up(spec, sources, look));
+                std::panic::catch_unwind(whole).map_err(|_| String::new())?
+            });
             let text = match outcome {
                 Ok(report) => format!("+{report}"),
                 Err(error) => format!("-{error}"),
