@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use serde::Serialize;
 
 use super::LaunchError;
-use crate::seccomp::notify;
+use crate::seccomp::{ContainerProcessState, send_listener};
 
 /// The document that the agent gets with the listener (config-linux.md, "The Container Process State").
 #[derive(Debug)]
@@ -17,17 +17,6 @@ pub struct ListenerState<'a> {
     pub bundle: &'a Path,
     pub status: &'static str,
     pub pid: i32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ContainerProcessState<'a> {
-    oci_version: &'a str,
-    fds: [&'static str; 1],
-    pid: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a str>,
-    state: State<'a>,
 }
 
 #[derive(Serialize)]
@@ -58,22 +47,18 @@ impl ListenerState<'_> {
         else {
             unreachable!("seccomp::compile refuses a listener without a path");
         };
-        let document = ContainerProcessState {
+        let state = State {
             oci_version: self.spec.version(),
-            fds: ["seccompFd"],
+            id: self.id,
+            status: self.status,
             pid: self.pid,
-            metadata: profile.listener_metadata().as_deref(),
-            state: State {
-                oci_version: self.spec.version(),
-                id: self.id,
-                status: self.status,
-                pid: self.pid,
-                bundle: self.bundle,
-                annotations: self.spec.annotations().as_ref(),
-            },
+            bundle: self.bundle,
+            annotations: self.spec.annotations().as_ref(),
         };
+        let metadata = profile.listener_metadata().as_deref().unwrap_or_default();
+        let document = ContainerProcessState::new(self.spec.version(), self.pid, metadata, state);
         let text = serde_json::to_vec(&document).expect("a state has only string keys");
-        notify::send_listener(path, listener, &text).map_err(|source| LaunchError::Listener {
+        send_listener(path, listener, &text).map_err(|source| LaunchError::Listener {
             path: path.clone(),
             source,
         })

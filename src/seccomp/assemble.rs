@@ -161,13 +161,15 @@ struct Label(usize);
 
 /// A program that grows towards its start.
 #[derive(Default)]
-struct Backwards {
+struct Backwards<'a> {
     reversed: Vec<Instruction>,
+    /// Argument checks that are in place; system calls with the same rules share them.
+    checks: Vec<(Leaf<'a>, Label)>,
     /// The latest return of each action, to be shared while it is in reach.
     answers: Vec<(Action, Label)>,
 }
 
-impl Backwards {
+impl<'a> Backwards<'a> {
     /// Two less than what a conditional jump spans, as bringing two targets near adds up to two instructions.
     const REACH: usize = 253;
 
@@ -230,7 +232,7 @@ impl Backwards {
         self.before(LOAD, offset, next)
     }
 
-    fn tree(&mut self, segments: &[Segment], default: Action) -> Label {
+    fn tree(&mut self, segments: &[Segment<'a>], default: Action) -> Label {
         match segments {
             [] => self.answer(default),
             [only] => self.leaf(only.leaf, default),
@@ -251,20 +253,23 @@ impl Backwards {
         }
     }
 
-    fn leaf(&mut self, leaf: Leaf, default: Action) -> Label {
+    fn leaf(&mut self, leaf: Leaf<'a>, default: Action) -> Label {
         let (abi, rules) = match leaf {
             Leaf::Answer(action) => return self.answer(action),
             Leaf::Check(abi, rules) => (abi, rules),
         };
+        if let Some(&(_, in_place)) = self.checks.iter().find(|(known, _)| *known == leaf) {
+            return in_place;
+        }
         let mut next = self.answer(default);
         for rule in rules.iter().rev() {
             let matched = self.answer(rule.action);
             let conditions = rule.conditions.iter().rev();
-            let checked = conditions.fold(matched, |yes, condition| {
+            next = conditions.fold(matched, |yes, condition| {
                 self.check(abi, condition, yes, next)
             });
-            next = checked;
         }
+        self.checks.push((leaf, next));
         next
     }
 

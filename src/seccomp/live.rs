@@ -102,3 +102,82 @@ fn a_notify_rule_yields_a_listener() {
         ),
     }
 }
+
+#[test]
+#[ignore = "a measurement: needs SECCOMP_CONFIGS and --release"]
+fn time_of_compile_and_install() {
+    use std::time::Instant;
+    let least = |mut work: Box<dyn FnMut()>| {
+        (0..300)
+            .map(|_| {
+                let start = Instant::now();
+                work();
+                start.elapsed()
+            })
+            .min()
+            .unwrap()
+    };
+    let paths = std::env::var("SECCOMP_CONFIGS").unwrap();
+    for path in paths.split(':') {
+        let text = std::fs::read_to_string(path).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        if config["linux"]["seccomp"].is_null() {
+            continue;
+        }
+        let text = config["linux"]["seccomp"].to_string();
+        let profile: LinuxSeccomp = serde_json::from_str(&text).unwrap();
+        let program = compile(&profile).unwrap();
+        let p2 = profile.clone();
+        let compiling = least(Box::new(move || {
+            std::hint::black_box(compile(&p2).unwrap());
+        }));
+        let t2 = text.clone();
+        let parsing = least(Box::new(move || {
+            std::hint::black_box(serde_json::from_str::<LinuxSeccomp>(&t2).unwrap());
+        }));
+        let installing = (0..30)
+            .map(|_| {
+                std::thread::scope(|s| {
+                    s.spawn(|| {
+                        nix::sys::prctl::set_no_new_privs().unwrap();
+                        let start = Instant::now();
+                        program.install().unwrap();
+                        start.elapsed()
+                    })
+                    .join()
+                    .unwrap()
+                })
+            })
+            .min()
+            .unwrap();
+        println!(
+            "{path}: {} bytes, {} instructions: compile {compiling:?}, parse {parsing:?}, install {installing:?}",
+            text.len(),
+            program.instructions().len()
+        );
+        let theirs = super::differential::by_libseccomp(&profile).unwrap();
+        let p3 = profile.clone();
+        let compiling = least(Box::new(move || {
+            std::hint::black_box(super::differential::by_libseccomp(&p3).unwrap());
+        }));
+        let installing = (0..30)
+            .map(|_| {
+                std::thread::scope(|s| {
+                    s.spawn(|| {
+                        nix::sys::prctl::set_no_new_privs().unwrap();
+                        let start = Instant::now();
+                        crate::sys::seccomp::set_mode_filter(4, &theirs).unwrap();
+                        start.elapsed()
+                    })
+                    .join()
+                    .unwrap()
+                })
+            })
+            .min()
+            .unwrap();
+        println!(
+            "  libseccomp: {} instructions: compile {compiling:?}, install {installing:?}",
+            theirs.len()
+        );
+    }
+}

@@ -9,6 +9,7 @@ mod abi;
 mod assemble;
 mod error;
 mod features;
+mod notify;
 mod policy;
 mod profile;
 mod program;
@@ -26,4 +27,5 @@ pub use features::{
     enabled, known_actions, known_architectures, known_flags, known_operators, supported_actions,
     supported_flags,
 };
+pub use notify::{ContainerProcessState, send_listener};
 pub use program::{Program, compile};

@@ -23,6 +23,11 @@ pub(super) fn numbers(name: &str) -> Option<&'static Numbers> {
     Some(&TABLE[row].1)
 }
 
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.0)
+}
+
 /// What `seccomp_data.nr` holds when a program of this interface makes the call.
 pub(super) fn number(numbers: &Numbers, abi: &Abi) -> Option<u32> {
     match numbers[abi.column] {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::Subcommand;
 use crate::cli::Outcome;
@@ -16,6 +16,9 @@ pub(super) struct Create {
     new: NewContainer,
     id: String,
 }
+
+/// The kernel's own bound of a process's descriptors (`fs.nr_open`), without the three of stdio.
+pub(super) const MOST_DESCRIPTORS: i64 = 1_048_576 - 3;
 
 /// The options that `create` and `run` share.
 #[derive(Debug, Args)]
@@ -39,7 +42,7 @@ pub(super) struct NewContainer {
     #[arg(long)]
     no_new_keyring: bool,
     /// number of descriptors after standard error (and those of $LISTEN_FDS) that the container's process keeps
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(..=MOST_DESCRIPTORS))]
     preserve_fds: u32,
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::Subcommand;
-use super::create::absolute;
+use super::create::{MOST_DESCRIPTORS, absolute};
 use crate::cli::args::Order;
 use crate::cli::{Failure, Outcome};
 use crate::lifecycle::{self, ContainerId, ExecRequest, Runtime};
@@ -56,7 +56,7 @@ pub(super) struct Exec {
     #[arg(long, short)]
     cap: Vec<String>,
     /// number of descriptors after standard error (and those of $LISTEN_FDS) that the process keeps
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(..=MOST_DESCRIPTORS))]
     preserve_fds: u32,
     /// run in an existing sub-cgroup (format: [<controller>,…:]<cgroup>; can be given again)
     #[arg(long)]

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::Subcommand;
 use crate::cli::{self, Outcome, version};
+use crate::launch::rootfs::known_mount_options;
 use crate::lifecycle::Runtime;
+use crate::seccomp;
 
 #[derive(Debug, Args)]
 pub(super) struct Features {}
@@ -40,7 +42,7 @@ struct Document {
     oci_version_min: &'static str,
     oci_version_max: &'static str,
     hooks: Names,
-    mount_options: Names,
+    mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, String>,
     potentially_unsafe_config_annotations: Names,
@@ -73,11 +75,11 @@ struct Cgroup {
 #[serde(rename_all = "camelCase")]
 struct Seccomp {
     enabled: bool,
-    actions: Names,
-    operators: Names,
-    archs: Names,
-    known_flags: Names,
-    supported_flags: Names,
+    actions: Vec<&'static str>,
+    operators: Vec<&'static str>,
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +97,7 @@ fn document() -> Document {
         oci_version_min: "1.0.0",
         oci_version_max: version::SPECIFICATION,
         hooks: HOOKS,
-        mount_options: MOUNT_OPTIONS,
+        mount_options: known_mount_options(),
         linux: Linux {
             namespaces: NAMESPACES,
             capabilities: CAPABILITIES,
@@ -104,15 +106,16 @@ fn document() -> Document {
                 v2: true,
                 systemd: false,
                 systemd_user: false,
-                rdma: false,
+                rdma: true,
             },
             seccomp: Seccomp {
+                // Whether this program can filter, whatever the kernel can.
                 enabled: true,
-                actions: SECCOMP_ACTIONS,
-                operators: SECCOMP_OPERATORS,
-                archs: SECCOMP_ARCHITECTURES,
-                known_flags: SECCOMP_FLAGS,
-                supported_flags: SECCOMP_FLAGS,
+                actions: seccomp::known_actions(),
+                operators: seccomp::known_operators(),
+                archs: seccomp::known_architectures(),
+                known_flags: seccomp::known_flags(),
+                supported_flags: seccomp::supported_flags(),
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
@@ -143,70 +146,6 @@ const HOOKS: Names = &[
     "startContainer",
     "poststart",
     "poststop",
-];
-
-/// The options that `launch::rootfs` takes on every mount; what else a mount has goes to its file system.
-const MOUNT_OPTIONS: Names = &[
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "private",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "remount",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rprivate",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rshared",
-    "rslave",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "runbindable",
-    "rw",
-    "shared",
-    "silent",
-    "slave",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
-    "tmpcopyup",
-    "unbindable",
 ];
 
 const NAMESPACES: Names = &[
@@ -258,58 +197,8 @@ const CAPABILITIES: Names = &[
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-// The names of the runtime specification's config-linux.md that the filter compiler takes.
-
-const SECCOMP_ACTIONS: Names = &[
-    "SCMP_ACT_ALLOW",
-    "SCMP_ACT_ERRNO",
-    "SCMP_ACT_KILL",
-    "SCMP_ACT_KILL_PROCESS",
-    "SCMP_ACT_KILL_THREAD",
-    "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY",
-    "SCMP_ACT_TRACE",
-    "SCMP_ACT_TRAP",
-];
-
-const SECCOMP_OPERATORS: Names = &[
-    "SCMP_CMP_EQ",
-    "SCMP_CMP_GE",
-    "SCMP_CMP_GT",
-    "SCMP_CMP_LE",
-    "SCMP_CMP_LT",
-    "SCMP_CMP_MASKED_EQ",
-    "SCMP_CMP_NE",
-];
-
-const SECCOMP_ARCHITECTURES: Names = &[
-    "SCMP_ARCH_AARCH64",
-    "SCMP_ARCH_ARM",
-    "SCMP_ARCH_MIPS",
-    "SCMP_ARCH_MIPS64",
-    "SCMP_ARCH_MIPS64N32",
-    "SCMP_ARCH_MIPSEL",
-    "SCMP_ARCH_MIPSEL64",
-    "SCMP_ARCH_MIPSEL64N32",
-    "SCMP_ARCH_PPC",
-    "SCMP_ARCH_PPC64",
-    "SCMP_ARCH_PPC64LE",
-    "SCMP_ARCH_RISCV64",
-    "SCMP_ARCH_S390",
-    "SCMP_ARCH_S390X",
-    "SCMP_ARCH_X32",
-    "SCMP_ARCH_X86",
-    "SCMP_ARCH_X86_64",
-];
-
-const SECCOMP_FLAGS: Names = &[
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_LOG",
-];
-
 /// Annotations, or beginnings of them, that change what this runtime does: an engine must not take them from an image.
-const UNSAFE_ANNOTATIONS: Names = &["bundle", "module.wasm.image/variant", "run.oci."];
+const UNSAFE_ANNOTATIONS: Names = &[wasm_handler::choice::VARIANT, "run.oci."];
 
 #[cfg(test)]
 mod tests {

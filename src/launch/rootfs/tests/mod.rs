@@ -1,0 +1,4 @@
+//! The whole of it, as root: each test sets up a root file system in namespaces of its own and looks at the result.
+
+mod container;
+mod usual;
