@@ -9,6 +9,7 @@ use std::mem;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::launch::seal;
 use crate::lifecycle::Runtime;
 use crate::report::Reporter;
 
@@ -27,6 +28,7 @@ mod version;
 
 /// Runs the command that the arguments name, and reports its error if it has one.
 pub fn main() -> ExitCode {
+    seal_early();
     let mut arguments = std::env::args_os();
     let program = program_name(arguments.next());
     let (reporter, outcome) = run(&program, arguments);
@@ -36,6 +38,18 @@ pub fn main() -> ExitCode {
             reporter.error(error.as_ref());
             ExitCode::from(status)
         }
+    }
+}
+
+/// Executes the sealed clone of this program before the arguments are parsed, so that they are parsed once.
+///
+/// Any argument that is the name of a command which enters a container counts: a container of that name costs one more
+/// execve. Those commands make sure of the seal themselves, and report it when it fails.
+fn seal_early() {
+    const ENTER: [&str; 3] = ["create", "run", "exec"];
+    let enters = std::env::args_os().any(|argument| ENTER.iter().any(|name| argument == *name));
+    if enters && let Err(error) = seal::seal() {
+        tracing::debug!("{}", crate::report::one_line(&error));
     }
 }
 

@@ -275,7 +275,7 @@ pub(super) fn choose(
 
 /// Each descriptor that the container is to keep must be there: a gap would be filled by one of ours.
 pub(super) fn check_preserved(count: u32) -> Result<()> {
-    match (3..3 + count).find(|fd| !sys::is_open(*fd as i32)) {
+    match (3..3 + count).find(|fd| !sys::is_inherited(*fd as i32)) {
         Some(fd) => Err(Error::NotOpen { fd }),
         None => Ok(()),
     }

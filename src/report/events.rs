@@ -107,3 +107,55 @@ impl Visit for Fields<'_> {
         self.record_str(field, &super::one_line(value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    /// What is logged at `level` while `work` runs.
+    fn logged(level: Level, work: impl FnOnce()) -> String {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let sink = Sink {
+            program: "tandem".into(),
+            log: Some(File::from(OwnedFd::from(writer))),
+            format: Format::Json,
+        };
+        let log = Log {
+            sink: Arc::new(sink),
+            level,
+        };
+        tracing::subscriber::with_default(log, work);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_error_that_a_library_logs_is_for_debugging_only() {
+        let library = || tracing::error!(target: "libcontainer::rootfs", "cannot mount");
+        assert_eq!(logged(Level::Info, library), "");
+        let library = || tracing::error!(target: "libcontainer::rootfs", "cannot mount");
+        assert!(logged(Level::Debug, library).contains(r#""level":"debug","msg":"cannot mount""#));
+    }
+
+    #[test]
+    fn our_warnings_are_logged_and_debug_lines_only_when_asked_for() {
+        let ours = || {
+            tracing::warn!(target: "tandem::state", "odd");
+            tracing::debug!(target: "tandem::state", "detail");
+        };
+        let text = logged(Level::Info, ours);
+        assert!(text.contains(r#""level":"warning","msg":"odd""#), "{text}");
+        assert!(!text.contains("detail"), "{text}");
+        let ours = || tracing::debug!(target: "tandem::state", pid = 7, "detail");
+        let text = logged(Level::Debug, ours);
+        assert!(
+            text.contains(r#""level":"debug","msg":"detail","pid":"7""#),
+            "{text}"
+        );
+    }
+}

@@ -23,7 +23,8 @@ pub enum StateError {
     ForeignRoot { path: PathBuf, owner: u32 },
     #[error("container with given ID already exists: {id:?}")]
     Exists { id: String },
-    #[error("container {id:?} does not exist")]
+    /// buildkit looks for "container does not exist".
+    #[error("container does not exist: {id:?}")]
     NotFound { id: String },
     #[error("cannot read state of container {id:?} from {path:?}")]
     Read {

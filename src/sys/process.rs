@@ -321,11 +321,11 @@ pub fn keep_on_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Whether a descriptor of this number is open.
+/// Whether a descriptor of this number came from our caller: open, and not close-on-exec as all of ours are.
 #[must_use]
-pub fn is_open(fd: RawFd) -> bool {
+pub fn is_inherited(fd: RawFd) -> bool {
     // SAFETY: only integers are passed.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+    unsafe { libc::fcntl(fd, libc::F_GETFD) == 0 }
 }
 
 /// A null-terminated array of pointers into strings that outlive it.

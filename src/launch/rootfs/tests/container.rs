@@ -227,7 +227,7 @@ impl Container {
             spec,
             bundle: &self.dir,
             rootfs: &rootfs,
-            sources,
+            sources: &sources,
             no_pivot: self.no_pivot,
             cgroup: self.cgroup,
             in_userns: self.user_namespace,
