@@ -81,7 +81,7 @@ at_a_terminal() { # READY LINE COMMAND...
 # Skips the case if the world's cgroup tree does not have the controller.
 needs_controller() {
   if [ "$WORLD_CGROUP" = v2 ]; then
-    grep -qw "$1" /sys/fs/cgroup/cgroup.controllers || skip "this machine's v2 tree has no $1 controller (v1 holds it)"
+    grep -qw "$1" /sys/fs/cgroup/cgroup.controllers || skip "this v2 tree has no $1 controller (v1 hierarchies hold it, or it is not handed down)"
   else
     [ -d "/sys/fs/cgroup/$1" ] || skip "this machine has no v1 $1 hierarchy"
   fi
