@@ -7,6 +7,8 @@
 export CRI_DIRECTORY=/tmp/cri
 cri() { "$here/lib/cri.py" "$@"; }
 
+shared_cgroup=k8s.io
+
 start_engine() {
   local plugins=/usr/lib/cni archive
   drop_limits_of_absent_controllers

@@ -6,6 +6,8 @@ named=(run --runtime tandem)
 # shellcheck source=docker_like.sh
 . "$here/engines/docker_like.sh"
 
+shared_cgroup=docker
+
 start_engine() {
   local network=true
   mkdir -p /etc/docker

@@ -7,11 +7,12 @@ named=(--runtime tandem run)
 . "$here/engines/docker_like.sh"
 
 export PODMAN_IGNORE_CGROUPSV1_WARNING=1
-# shellcheck disable=SC2034 # for nothing_is_left
 own_leftovers='/run/libpod/(persist|infra-container)'
 
 # without the ten seconds that podman gives a container which ignores SIGTERM
 remove() { podman rm -f -t 0 "$@" >/dev/null 2>&1 || true; }
+
+shared_cgroup=libpod_parent
 
 start_engine() {
   local archive pids=2048

@@ -81,7 +81,7 @@ at_a_terminal() { # READY LINE COMMAND...
 # Skips the case if the world's cgroup tree does not have the controller.
 needs_controller() {
   if [ "$WORLD_CGROUP" = v2 ]; then
-    grep -qw "$1" /sys/fs/cgroup/cgroup.controllers || skip "this machine's v2 tree has no $1 controller (v1 holds it)"
+    grep -qw "$1" /sys/fs/cgroup/cgroup.controllers || skip "this v2 tree has no $1 controller (v1 hierarchies hold it, or it is not handed down)"
   else
     [ -d "/sys/fs/cgroup/$1" ] || skip "this machine has no v1 $1 hierarchy"
   fi
@@ -90,16 +90,18 @@ needs_controller() {
 # ---- nothing left ------------------------------------------------------------------------------------------------------------
 
 # Everything a container could leave behind, one line each. The case's own commands are in its process group (see `inside`).
-# An engine sets `own_leftovers`, a regular expression, if it forgets directories whatever the runtime is.
+# An engine sets `shared_cgroup`, the parent of all its containers, which stays as it does with runc, and `own_leftovers`, a
+# regular expression, if it forgets directories whatever the runtime is.
 traces() {
   local own
   own=$(ps -o pgid= $$)
   ps -e -o pgid=,pid=,args= | awk -v own="$own" '$1 != own + 0 {$1 = ""; print "process" $0}'
-  cut -d ' ' -f 5 /proc/self/mountinfo | sed 's/^/mount /'
+  # where, with which options, and the file system's own options: a container can change those for all
+  awk '{print "mount " $5, $6, $NF}' /proc/self/mountinfo
   find /sys/class/net -mindepth 1 -maxdepth 1 -printf 'network device %f\n'
-  find /sys/fs/cgroup -mindepth 1 -type d -printf 'cgroup %p\n'
+  find /sys/fs/cgroup -mindepth 1 -type d -printf 'cgroup %p\n' | grep -vE "^cgroup /sys/fs/cgroup(/[^/]*)?/$shared_cgroup\$"
   # state directories of the runtime and of the engines about a container
-  find /run -type d -printf 'directory %p\n'
+  find /run -type d -printf 'directory %p\n' | grep -vE "^directory ${own_leftovers:-none}"
 }
 
 remember_traces() { traces | sort >/tmp/traces.before; }
@@ -109,7 +111,7 @@ nothing_is_left() {
   local tries
   for ((tries = 0; tries < 50; tries++)); do
     traces | sort >/tmp/traces.now
-    comm -13 /tmp/traces.before /tmp/traces.now | grep -vE "^directory ${own_leftovers:-/none}" >/tmp/traces.left || true
+    comm -13 /tmp/traces.before /tmp/traces.now >/tmp/traces.left
     [ -s /tmp/traces.left ] || return 0
     sleep 0.1
   done
