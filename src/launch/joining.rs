@@ -10,10 +10,10 @@ use wasm_handler::choice::Choice;
 use super::console;
 use super::environment;
 use super::handler;
-use super::host_proc::HostProc;
 use super::identity;
 use super::init::{self, InitError};
 use super::namespaces::NamespaceError;
+use super::rootfs::ProcHandle;
 use super::sync::{self, Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use super::workload;
 use super::{Console, LaunchError, report_failure};
@@ -37,7 +37,7 @@ pub struct Joining<'a> {
     pub choice: Choice,
     pub console: Console,
     pub preserve_fds: u32,
-    pub host_proc: HostProc,
+    pub host_proc: ProcHandle,
 }
 
 impl Joining<'_> {

@@ -19,7 +19,6 @@ pub mod console;
 mod environment;
 mod handler;
 pub mod hooks;
-pub mod host_proc;
 pub mod identity;
 mod init;
 pub mod joining;

@@ -11,10 +11,10 @@ use wasm_handler::choice;
 use super::create::{check_preserved, choose, protect_from_container, send_pidfd, write_pid_file};
 use super::{Container, Error, ExecRequest, Result, Runtime, Status};
 use crate::bundle::{self, SpecExt};
-use crate::launch::host_proc::HostProc;
 use crate::launch::joining::Joining;
 use crate::launch::listener::ListenerState;
 use crate::launch::relay::Foreground;
+use crate::launch::rootfs::ProcHandle;
 use crate::launch::seal;
 use crate::seccomp;
 
@@ -86,7 +86,7 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
         })?,
         console,
         preserve_fds: request.preserve_fds,
-        host_proc: HostProc::open()?,
+        host_proc: ProcHandle::open()?,
     }
     .run(|listener: BorrowedFd<'_>, pid| {
         ListenerState {
