@@ -124,6 +124,16 @@ fn value(cgroup: &Cgroup, file: &str) -> String {
     fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
+/// In a cgroup with eight megabytes.
+fn assert_memory_ends_processes(cgroup: &Cgroup) {
+    let mut child = shell(
+        cgroup,
+        "head -c 50000000 /dev/zero | tail -c 50000000 >/dev/null",
+    );
+    child.wait().unwrap();
+    assert!(cgroup.oom_kills().is_some_and(|kills| kills > 0));
+}
+
 fn the_life_of_a_cgroup(mode: Mode) {
     let place = Place::new();
     let mut cgroup = place.create("{}").unwrap();
@@ -360,6 +370,9 @@ fn v1_limits_are_what_the_kernel_has_then() {
         let error = update(r#"{"cpu":{"shares":1}}"#).unwrap_err().to_string();
         assert_eq!(error, "the minimum allowed cpu-shares is 2");
         assert_eq!(value(&cgroup, "cpu.cfs_quota_us"), "3000", "left as it was");
+        assert_eq!(cgroup.oom_kills(), Some(0));
+        update(r#"{"memory":{"limit":8388608,"swap":8388608}}"#).unwrap();
+        assert_memory_ends_processes(&cgroup);
     });
 }
 
@@ -611,12 +624,9 @@ fn v2_limits_of_all_controllers_are_what_the_kernel_has_then() {
         assert_eq!(value(&cgroup, "cpu.max"), "50000 200000");
         assert_eq!(value(&cgroup, "memory.max"), "max");
         assert_eq!(value(&cgroup, "pids.max"), "max");
-        let mut child = shell(
-            &cgroup,
-            "x=$(head -c 30000000 /dev/zero | tail -c 30000000)",
-        );
-        drop(child.wait());
         assert_eq!(cgroup.oom_kills(), Some(0));
+        update(r#"{"memory":{"limit":8388608,"swap":8388608}}"#).unwrap();
+        assert_memory_ends_processes(&cgroup);
     });
 }
 
