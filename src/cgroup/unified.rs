@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::os::unix::fs::lchown;
 
-use nix::unistd::{Uid, chown};
 use oci_spec::runtime::LinuxResources;
 
 use super::create::{Request, device_rules, no_controller, refuse_a_used_one};
@@ -131,19 +132,18 @@ fn delegate(directory: &Directory, owner: u32) -> Result<(), CgroupError> {
     // Linux 4.15; the list is what it said then.
     let listed = fs::read_to_string("/sys/kernel/cgroup/delegate")
         .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
-    let files = listed
-        .lines()
-        .filter(|name| !name.contains('/') && *name != "memory.reclaim");
+    let files = listed.lines().filter(|name| !name.contains('/'));
     for name in std::iter::once(".").chain(files) {
         let path = directory.path().join(name);
-        match chown(&path, Some(Uid::from_raw(owner)), None) {
+        match lchown(&path, Some(owner), None) {
+            Ok(()) => {}
             // Some files belong to controllers that are not enabled.
-            Ok(()) | Err(nix::Error::ENOENT) => {}
-            Err(errno) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
                 return Err(CgroupError::Delegate {
                     path,
                     owner,
-                    source: errno.into(),
+                    source,
                 });
             }
         }
