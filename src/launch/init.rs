@@ -344,7 +344,8 @@ pub(super) fn install_seccomp(
         return Ok(());
     };
     if let Some(listener) = program.install()? {
-        channel.ask(&Report::Listener(listener))?;
+        channel.send(&Report::Listener(listener.as_raw_fd()))?;
+        channel.wait_for_start()?;
     }
     Ok(())
 }

@@ -75,6 +75,7 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
         process: &process,
         init: init.as_fd(),
         target: container.cgroup.exec_target(&request.cgroups)?,
+        named_cgroup: !request.cgroups.is_empty(),
         cgroup: &container.cgroup,
         init_pid: container.record.init.pid,
         seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
@@ -164,7 +165,7 @@ fn complete(mut process: Process, own: &Process) -> Process {
         process.set_scheduler(own.scheduler().clone());
     }
     if process.io_priority().is_none() {
-        process.set_io_priority(own.io_priority().clone());
+        process.set_io_priority(*own.io_priority());
     }
     if process.exec_cpu_affinity().is_none() {
         process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
