@@ -18,7 +18,8 @@ impl fmt::Display for Refusal {
             Errno::ENOSYS => f.write_str(
                 "this kernel has no such system call (or a seccomp filter hides it): Linux 5.12 or newer is needed",
             ),
-            errno => io::Error::from(errno).fmt(f),
+            // In the words of runc, which engines look for: "no such file or directory".
+            errno => f.write_str(&errno.desc().to_lowercase()),
         }
     }
 }

@@ -225,7 +225,7 @@ impl Container {
             }));
             let outcome = sources.map_err(|error| chain(&error)).and_then(|sources| {
                 let whole = std::panic::AssertUnwindSafe(|| self.set_up(spec, sources, look));
-                std::panic::catch_unwind(whole).map_err(|_| String::new())?
+                std::panic::catch_unwind(whole).unwrap_or_else(|_told| Err(String::new()))
             });
             let text = match outcome {
                 Ok(report) => format!("+{report}"),

@@ -209,7 +209,7 @@ fn a_missing_source_is_named_and_leaves_no_mount_point() {
     }));
     let error = container.run(|_| String::new()).unwrap_err();
     let expected = "error mounting \"/no/such/thing\" to rootfs at \"/new\": cannot open bind source \"/no/such/thing\": \
-                    No such file or directory (os error 2)";
+                    no such file or directory";
     assert_eq!(error, expected);
     assert!(!container.rootfs().join("new").exists());
 }
@@ -362,6 +362,28 @@ fn ids_are_mapped_by_the_maps_of_the_mount() {
         format!("{} {}", meta.uid(), meta.gid())
     });
     assert_eq!(outcome.as_deref(), Ok("5003 6004"));
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
+fn a_mount_can_have_an_earlier_one_as_its_source() {
+    let container = Container::new()
+        .mount(json!({"destination": "/first", "source": "source", "options": ["bind"]}))
+        .mount(
+            json!({"destination": "/second", "source": "rootfs/first", "options": ["rbind", "ro"]}),
+        )
+        .mount(json!({
+            "destination": "/third", "source": "rootfs/first", "options": ["rbind"],
+            "uidMappings": [{"containerID": 0, "hostID": 5000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 6000, "size": 1}]
+        }));
+    fs::create_dir(container.host("source")).unwrap();
+    fs::write(container.host("source/file"), "").unwrap();
+    let outcome = container.run(|_| {
+        let (second, third) = (fs::metadata("/second/file"), fs::metadata("/third/file"));
+        format!("{} {}", second.unwrap().uid(), third.unwrap().uid())
+    });
+    assert_eq!(outcome.as_deref(), Ok("0 5000"));
 }
 
 #[test]
