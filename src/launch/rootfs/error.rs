@@ -175,6 +175,18 @@ pub enum MountError {
     MaskCgroup { path: PathBuf, source: Refusal },
 }
 
+impl MountError {
+    /// The kernel's answer, if it was the file system that could not be had.
+    pub(super) fn no_filesystem(&self) -> Option<Errno> {
+        match self {
+            MountError::UnknownFilesystem { source, .. } | MountError::Create { source, .. } => {
+                Some(source.0)
+            }
+            _ => None,
+        }
+    }
+}
+
 fn said(complaint: &Option<String>) -> String {
     complaint
         .as_ref()

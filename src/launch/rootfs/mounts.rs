@@ -239,10 +239,9 @@ impl Mounter<'_> {
         let made = match make(&fresh, options.fresh_attributes()) {
             // user_namespaces(7): sysfs shows a network namespace, whose owner alone may mount it. A user namespace on
             // the host's network gets the host's view instead, with the flags asked for all the way down.
-            Err(MountError::Create {
-                source: Refusal(Errno::EPERM),
-                ..
-            }) if fstype == "sysfs" => self.host_sys(options)?,
+            Err(error) if fstype == "sysfs" && error.no_filesystem() == Some(Errno::EPERM) => {
+                self.host_sys(options)?
+            }
             made => made?,
         };
         attach(made.as_fd(), place.fd.as_fd())

@@ -399,6 +399,23 @@ fn without_a_pivot_the_hosts_proc_is_out_of_reach() {
 
 #[test]
 #[ignore = "needs root: mounts"]
+fn without_a_mount_namespace_the_root_is_entered_by_chroot() {
+    let container = Container::new()
+        .without_namespace("mount")
+        .set("root", json!({"path": "rootfs", "readonly": true}));
+    let outcome = container.run(|_| {
+        let there = Path::new("/etc/image").exists();
+        format!(
+            "{there} {} {}",
+            Path::new("/dev/null").exists(),
+            can_write("/new")
+        )
+    });
+    assert_eq!(outcome.as_deref(), Ok("true true false"));
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
 fn a_bound_dev_is_left_as_it_is() {
     let container = Container::new().mounts(json!([
         {"destination": "/proc", "type": "proc"},
