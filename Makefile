@@ -14,7 +14,7 @@ PAGES := $(wildcard docs/man/*.[1-8])
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-build: ## the release programs, in target/release (installs gcc, libseccomp by apt if missing)
+build: ## the release programs, in target/release (installs gcc by apt if missing)
 	@scripts/build
 
 # The handlers go beside `tandem`, where it looks for them. What `make build` left is taken: no cargo as root.

@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
-mod sysctl;
 mod tolerant;
 mod validate;
 
-pub use sysctl::path_of as sysctl_path;
 pub use validate::{Invalid, check_process};
 
 /// Why a bundle cannot be used.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 use super::SpecExt;
+use crate::launch::rootfs::{self, RootfsError, SysctlError, check_sysctls};
 
 /// Which rule of the runtime specification (or of the kernel) a config breaks.
 ///
@@ -51,7 +52,9 @@ pub enum Invalid {
     #[error("{property} is not supported yet (take it out of config.json)")]
     Unsupported { property: &'static str },
     #[error("linux.sysctl")]
-    Sysctl(#[source] super::sysctl::SysctlError),
+    Sysctl(#[source] SysctlError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
 }
 
 /// Checks a whole config.
@@ -161,10 +164,8 @@ fn check_namespaces(spec: &Spec, linux: &Linux) -> Result<(), Invalid> {
     if offsets && !kinds.contains(&LinuxNamespaceType::Time) {
         return Err(Invalid::OffsetsWithoutTime);
     }
-    for name in linux.sysctl().iter().flatten().map(|(name, _value)| name) {
-        super::sysctl::check(name, spec).map_err(Invalid::Sysctl)?;
-    }
-    Ok(())
+    check_sysctls(spec).map_err(Invalid::Sysctl)?;
+    Ok(rootfs::check(spec)?)
 }
 
 /// config.md, "POSIX-platform Hooks": absolute paths, a timeout greater than zero.

@@ -146,19 +146,25 @@ impl Directory {
         Ok(())
     }
 
-    /// The whole content of the file `name`.
+    /// The content of the file `name`: one that the kernel writes at once, as it does all but the lists of processes.
     pub(super) fn read(&self, name: &str) -> Result<String, CgroupError> {
-        self.try_read(name).map_err(|source| CgroupError::Read {
+        let content = self.open_to_read(name).and_then(read_small);
+        content.map_err(|source| CgroupError::Read {
             path: self.path.join(name),
             source,
         })
     }
 
-    fn try_read(&self, name: &str) -> io::Result<String> {
+    fn open_to_read(&self, name: &str) -> io::Result<File> {
         let fd = open_entry(self.fd.as_fd(), name, OFlag::O_RDONLY)?;
+        Ok(fd.into())
+    }
+
+    fn try_read_list(&self, name: &str) -> io::Result<String> {
         let mut text = String::new();
         // `take` hides the file's type, and with it the fstat for a size that is zero for all of these files.
-        File::from(fd).take(u64::MAX).read_to_string(&mut text)?;
+        let mut list = self.open_to_read(name)?.take(u64::MAX);
+        list.read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -183,13 +189,10 @@ impl Directory {
     }
 
     pub(super) fn open_file(&self, name: &str) -> Result<File, CgroupError> {
-        match open_entry(self.fd.as_fd(), name, OFlag::O_RDONLY) {
-            Ok(fd) => Ok(fd.into()),
-            Err(source) => Err(CgroupError::Read {
-                path: self.path.join(name),
-                source,
-            }),
-        }
+        self.open_to_read(name).map_err(|source| CgroupError::Read {
+            path: self.path.join(name),
+            source,
+        })
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -198,10 +201,10 @@ impl Directory {
 
     /// The processes of this cgroup alone. One that is gone has none.
     pub(super) fn processes(&self) -> Result<Vec<i32>, CgroupError> {
-        let text = match self.try_read("cgroup.procs") {
+        let text = match self.try_read_list("cgroup.procs") {
             // A threaded cgroup lists its threads only, cgroups(7).
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                self.try_read("cgroup.threads")
+                self.try_read_list("cgroup.threads")
             }
             result => result,
         };
@@ -251,6 +254,26 @@ impl Directory {
                 path: self.path.clone(),
                 source,
             }),
+        }
+    }
+}
+
+/// Reads a file whose content is made as one piece: a read that does not fill the buffer has all of it.
+fn read_small(mut file: File) -> io::Result<String> {
+    let mut content = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match file.read(&mut content[length..]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(read) if length + read == content.len() => {
+                length = content.len();
+                content.resize(length * 2, 0);
+            }
+            result => {
+                content.truncate(length + result?);
+                return String::from_utf8(content)
+                    .map_err(|error| io::Error::new(ErrorKind::InvalidData, error));
+            }
         }
     }
 }

@@ -31,8 +31,6 @@ pub enum LimitFlaw {
     DeviceName,
     #[error("it must be between 10 and 1000")]
     Weight,
-    #[error("memory in use is already {usage} bytes, and checkBeforeUpdate is set")]
-    BelowUsage { usage: u64 },
 }
 
 /// Why a rule of `linux.resources.devices` is refused.
@@ -141,6 +139,12 @@ pub enum CgroupError {
         usage: String,
         peak: String,
     },
+    #[error("rejecting {what} limit {limit} <= usage {usage} (checkBeforeUpdate is set)")]
+    BelowUsage {
+        what: &'static str,
+        limit: i64,
+        usage: u64,
+    },
     #[error("the {bound} allowed cpu-shares is {allowed}")]
     CpuShares { bound: &'static str, allowed: u64 },
 
@@ -180,8 +184,11 @@ pub enum CgroupError {
     SubControllerTwice { controller: String },
     #[error("unknown controller {controller} in --cgroup")]
     SubControllerUnknown { controller: String },
-    #[error("bad sub cgroup path: {sub}: {flaw}")]
+    #[error("invalid --cgroup argument: {sub} is not a sub cgroup path: {flaw}")]
     SubPath { sub: String, flaw: PathFlaw },
+    // The words, and the path without quotes, are those of runc, which its test suite looks for.
+    #[error("error adding pid of the new process to cgroups: open {}/cgroup.procs", path.display())]
+    Join { path: PathBuf, source: io::Error },
 }
 
 impl CgroupError {
@@ -196,6 +203,7 @@ impl CgroupError {
             | Self::Set { source, .. }
             | Self::DeviceProgramLoad { source, .. }
             | Self::DeviceProgramAttach { source, .. }
+            | Self::Join { source, .. }
             | Self::Signal { source, .. }
             | Self::Remove { source, .. } => source.raw_os_error(),
             _ => None,

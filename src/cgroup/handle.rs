@@ -136,13 +136,8 @@ impl Cgroup {
     /// # Errors
     /// Only if a cgroup that exists cannot be read.
     pub fn pids(&self) -> Result<Vec<i32>, CgroupError> {
-        let mut pids = Vec::new();
-        if let Some(member) = self.main_member() {
-            collect(&member.path, &mut pids)?;
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(pids)
+        self.main_member()
+            .map_or(Ok(Vec::new()), |member| pids_in(&member.path))
     }
 
     /// Whether the cgroup is still there.
@@ -194,6 +189,16 @@ impl Drop for Cgroup {
             }
         }
     }
+}
+
+/// The processes in and below the cgroup at `path`, each once, in order. None if it is gone.
+pub(super) fn pids_in(path: &Path) -> Result<Vec<i32>, CgroupError> {
+    let mut pids = Vec::new();
+    collect(path, &mut pids)?;
+    pids.sort_unstable();
+    // The threads of a threaded cgroup are listed one by one, and a process that moves is met twice.
+    pids.dedup();
+    Ok(pids)
 }
 
 fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<(), CgroupError> {

@@ -60,7 +60,9 @@ impl Hierarchies {
         match Directory::open(path) {
             Ok(root) if root.file_system()? == CGROUP2_SUPER_MAGIC => Ok(Self::Unified(root)),
             Ok(_) => {
-                let mounts = parse_mounts(&read_proc("/proc/self/mountinfo")?, path);
+                let mut mounts = parse_mounts(&read_proc("/proc/self/mountinfo")?, path);
+                // Something may be mounted over them, as a tmpfs is in some containers.
+                mounts.retain(|mount| mount.point.is_dir());
                 match mounts.is_empty() {
                     true => Err(CgroupError::NotMounted { path: path.into() }),
                     false => Ok(Self::Legacy(mounts)),

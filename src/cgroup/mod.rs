@@ -1,7 +1,7 @@
 //! The container's cgroup: made and limited before its first process, frozen, killed and removed.
 //!
 //! Here is all that tandem knows of cgroups: where a container's cgroup lies (`path`, `hierarchy`), how it is made
-//! (`create`), what its limits are on cgroup v1 and v2 (`limits`), which devices it may open (`devices`), and what is done to
+//! (`create`, with `unified` for v2 and `legacy` for v1), what its limits are on cgroup v1 and v2 (`limits`), which devices it may open (`devices`), and what is done to
 //! it later (`freezer`, `kill`, `remove`, `join`). `lifecycle` and `launch` call it, through [`Cgroup`] alone.
 //!
 //! The directories and limits are written by us and not by libcgroups' managers. Those enter a process by writing
@@ -19,11 +19,14 @@ mod handle;
 mod hierarchy;
 mod join;
 mod kill;
+mod legacy;
 mod limits;
 mod path;
 mod remove;
+mod rootless;
 #[cfg(test)]
 mod tests;
+mod unified;
 mod wait;
 
 pub use create::{Driver, Request};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::dir::Directory;
 use super::error::CgroupError;
-use super::handle::{Cgroup, Mode, Record};
+use super::handle::{Cgroup, Mode, Record, pids_in};
+use super::kill::signal_each;
 use super::wait::{Deadline, Events};
 
 /// How long the processes may take to end after SIGKILL.
@@ -14,9 +15,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The container's cgroup in every hierarchy, then the parents that were made for it.
 pub(super) fn remove(record: &Record) -> Result<(), CgroupError> {
+    let deadline = Deadline::after(LIMIT);
     let mut failed = None;
     for member in &record.members {
-        if let Err(error) = remove_tree(record, &member.path) {
+        if let Err(error) = remove_tree(record, &member.path, deadline) {
             failed.get_or_insert(error);
         }
     }
@@ -40,23 +42,22 @@ fn remove_parents(record: &Record) {
     }
 }
 
-fn remove_tree(record: &Record, path: &Path) -> Result<(), CgroupError> {
+fn remove_tree(record: &Record, path: &Path, deadline: Deadline) -> Result<(), CgroupError> {
     // Nearly always there is nothing below and nobody inside.
     let busy = match remove_one(path)? {
         None => return Ok(()),
         Some(busy) => busy,
     };
     tracing::debug!("cgroup {path:?} is still in use ({busy}): killing what is left");
-    let deadline = Deadline::after(LIMIT);
     let mut pause = Duration::from_millis(1);
     loop {
-        kill_rest(record)?;
+        kill_rest(record, path)?;
         wait_until_empty(path, deadline);
         match remove_children_and(path)? {
             None => return Ok(()),
             Some(_) if deadline.sleep(&mut pause) => {}
             Some(source) => {
-                let left = Cgroup::open(record).pids()?.len();
+                let left = pids_in(path)?.len();
                 return Err(match left {
                     0 => CgroupError::Remove {
                         path: path.into(),
@@ -72,12 +73,13 @@ fn remove_tree(record: &Record, path: &Path) -> Result<(), CgroupError> {
     }
 }
 
-fn kill_rest(record: &Record) -> Result<(), CgroupError> {
+fn kill_rest(record: &Record, path: &Path) -> Result<(), CgroupError> {
     let cgroup = Cgroup::open(record);
-    match cgroup.pids()?.is_empty() {
-        true => Ok(()),
-        false => cgroup.kill(libc::SIGKILL),
+    if !cgroup.pids()?.is_empty() {
+        cgroup.kill(libc::SIGKILL)?;
     }
+    // On v1 a process may have been put into this hierarchy alone.
+    signal_each(&pids_in(path)?, libc::SIGKILL)
 }
 
 /// On v1 the kernel tells nobody; there the caller's pauses are the wait.

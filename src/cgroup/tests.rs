@@ -60,22 +60,25 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         for path in self.left() {
-            drop(fs::remove_dir(path.join("parent/container")));
-            drop(fs::remove_dir(path.join("parent")));
-            drop(fs::remove_dir(path));
+            for below in ["parent/container", "parent", ""] {
+                drop(fs::remove_dir(path.join(below)));
+            }
         }
     }
 }
 
-/// Runs `test` with cgroup v2 at /sys/fs/cgroup, in a mount namespace of its own thread.
+/// Runs `test` with cgroup v2 at /sys/fs/cgroup: the host's, or on a host with cgroup v1 one that is mounted in a mount
+/// namespace of the test's own thread.
 fn on_v2(test: impl FnOnce() + Send + 'static) {
     let isolated = move || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
         let point = "/sys/fs/cgroup";
-        let none = MsFlags::empty();
-        mount(Some("cgroup2"), point, Some("cgroup2"), none, None::<&str>).unwrap();
+        if statfs(point).unwrap().filesystem_type() != CGROUP2_SUPER_MAGIC {
+            let none = MsFlags::empty();
+            mount(Some("cgroup2"), point, Some("cgroup2"), none, None::<&str>).unwrap();
+        }
         test();
     };
     if let Err(panic) = thread::spawn(isolated).join() {
@@ -119,6 +122,16 @@ fn value(cgroup: &Cgroup, file: &str) -> String {
     let controller = file.split('.').next().unwrap();
     let path = cgroup.dir_of(controller).unwrap().join(file);
     fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+/// In a cgroup with eight megabytes.
+fn assert_memory_ends_processes(cgroup: &Cgroup) {
+    let mut child = shell(
+        cgroup,
+        "head -c 50000000 /dev/zero | tail -c 50000000 >/dev/null",
+    );
+    child.wait().unwrap();
+    assert!(cgroup.oom_kills().is_some_and(|kills| kills > 0));
 }
 
 fn the_life_of_a_cgroup(mode: Mode) {
@@ -253,7 +266,7 @@ fn a_used_cgroup_is_refused() {
         first.exists(),
         "an empty cgroup is taken over and not removed by who did not make it"
     );
-    let mut child = shell(&first, "sleep 1000");
+    let mut child = shell(&first, "exec sleep 1000");
     let error = place.create("{}").unwrap_err().to_string();
     assert!(
         error.contains("container's cgroup is not empty: "),
@@ -357,6 +370,9 @@ fn v1_limits_are_what_the_kernel_has_then() {
         let error = update(r#"{"cpu":{"shares":1}}"#).unwrap_err().to_string();
         assert_eq!(error, "the minimum allowed cpu-shares is 2");
         assert_eq!(value(&cgroup, "cpu.cfs_quota_us"), "3000", "left as it was");
+        assert_eq!(cgroup.oom_kills(), Some(0));
+        update(r#"{"memory":{"limit":8388608,"swap":8388608}}"#).unwrap();
+        assert_memory_ends_processes(&cgroup);
     });
 }
 
@@ -438,9 +454,11 @@ fn exec_goes_below_the_container() {
         assert!(cgroup.exec_target(&[]).unwrap().birth_dir().is_some());
         assert!(cgroup.exec_target(&["sub".into()]).is_ok());
         let error = cgroup.exec_target(&["none".into()]).unwrap_err();
-        assert!(error.to_string().contains("cannot open cgroup"), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(" adding pid "), "{message}");
+        assert!(message.ends_with("/none/cgroup.procs"), "{message}");
 
-        let mut child = shell(&cgroup, "sleep 1000");
+        let mut child = shell(&cgroup, "exec sleep 1000");
         fs::write(below.join("sub/cgroup.procs"), child.id().to_string()).unwrap();
         assert!(
             cgroup
@@ -469,5 +487,162 @@ fn a_device_program_is_replaced_and_not_added() {
         assert_eq!(attached.len(), 1);
         assert_eq!(&attached[0].1, b"tandem_devices\0\0");
         drop((second, first));
+    });
+}
+
+#[test]
+#[ignore = "needs root: cgroups"]
+fn below_a_threaded_cgroup_a_container_is_threaded_or_refused() {
+    on_v2(|| {
+        let place = Place::new();
+        let parent = Path::new("/sys/fs/cgroup")
+            .join(place.parent.trim_start_matches('/'))
+            .join("parent");
+        fs::create_dir_all(parent.join("other")).unwrap();
+        fs::write(parent.join("other/cgroup.type"), "threaded").unwrap();
+
+        let cgroup = place.create("{}").unwrap();
+        assert_eq!(value(&cgroup, "cgroup.type"), "threaded");
+        drop(cgroup);
+        if fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .unwrap()
+            .contains("hugetlb")
+        {
+            let error = place
+                .create(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":0}]}"#)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("is in domain invalid mode"), "{error}");
+        }
+        fs::remove_dir(parent.join("other")).unwrap();
+    });
+}
+
+fn containers_come_and_go_below_one_parent() {
+    let parent = Place::new();
+    let come_and_go = |name: &str| {
+        for round in 0..20 {
+            let path = format!("{}/parent/{name}-{round}", parent.parent);
+            let mut cgroup = Cgroup::create(&Request {
+                id: "unused",
+                path: Some(Path::new(&path)),
+                resources: None,
+                driver: Driver::Cgroupfs,
+                owner: None,
+            })
+            .unwrap();
+            cgroup.keep();
+            cgroup.remove().unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        for name in ["a", "b", "c", "d"] {
+            scope.spawn(move || come_and_go(name));
+        }
+    });
+}
+
+/// Each removal of a parent races with the next container's making of it.
+#[test]
+#[ignore = "needs root: cgroups"]
+fn containers_come_and_go_below_one_parent_on_v2() {
+    on_v2(containers_come_and_go_below_one_parent);
+}
+
+#[test]
+#[ignore = "needs root: cgroups"]
+fn containers_come_and_go_below_one_parent_on_v1() {
+    on_v1(containers_come_and_go_below_one_parent);
+}
+
+fn a_forking_container_is_frozen_and_killed() {
+    let place = Place::new();
+    let mut cgroup = place.create(r#"{"pids":{"limit":0}}"#).unwrap();
+    cgroup.keep();
+    let mut child = shell(&cgroup, "while :; do (:); (:) & done");
+    for _ in 0..10 {
+        cgroup.freeze().unwrap();
+        let before = cgroup.pids().unwrap();
+        assert_eq!(cgroup.pids().unwrap(), before, "nothing runs");
+        cgroup.thaw().unwrap();
+    }
+    cgroup.kill(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+    cgroup.remove().unwrap();
+    assert_eq!(place.left(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+#[ignore = "needs root: cgroups"]
+fn a_forking_container_is_frozen_and_killed_on_v2() {
+    on_v2(a_forking_container_is_frozen_and_killed);
+}
+
+#[test]
+#[ignore = "needs root: cgroups"]
+fn a_forking_container_is_frozen_and_killed_on_v1() {
+    on_v1(a_forking_container_is_frozen_and_killed);
+}
+
+/// Where the kernel has all controllers on v2; a hybrid host has them on v1.
+#[test]
+#[ignore = "needs root: cgroups"]
+fn v2_limits_of_all_controllers_are_what_the_kernel_has_then() {
+    on_v2(|| {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
+        let wanted = ["cpu", "memory", "pids"];
+        if !wanted
+            .iter()
+            .all(|controller| controllers.contains(controller))
+        {
+            eprintln!("skipped: cgroup v2 has only {controllers:?} here");
+            return;
+        }
+        let place = Place::new();
+        let cgroup = place
+            .create(
+                r#"{"memory":{"limit":67108864,"swap":67108864,"reservation":33554432},
+                    "cpu":{"shares":1024,"quota":50000,"period":100000,"burst":1000},
+                    "pids":{"limit":20},"unified":{"memory.high":"60000000"}}"#,
+            )
+            .unwrap();
+        for (file, expected) in [
+            ("memory.max", "67108864"),
+            ("memory.low", "33554432"),
+            ("memory.high", "59998208"),
+            ("cpu.weight", "100"),
+            ("cpu.max", "50000 100000"),
+            ("pids.max", "20"),
+        ] {
+            assert_eq!(value(&cgroup, file), expected, "{file}");
+        }
+        let update = |resources: &str| {
+            let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+            cgroup.update(&resources)
+        };
+        update(r#"{"cpu":{"period":200000},"memory":{"limit":-1},"pids":{"limit":-1}}"#).unwrap();
+        assert_eq!(value(&cgroup, "cpu.max"), "50000 200000");
+        assert_eq!(value(&cgroup, "memory.max"), "max");
+        assert_eq!(value(&cgroup, "pids.max"), "max");
+        assert_eq!(cgroup.oom_kills(), Some(0));
+        update(r#"{"memory":{"limit":8388608,"swap":8388608}}"#).unwrap();
+        assert_memory_ends_processes(&cgroup);
+    });
+}
+
+#[test]
+#[ignore = "needs root: cgroups"]
+fn remove_kills_who_is_left_in_one_v1_hierarchy_alone() {
+    on_v1(|| {
+        let place = Place::new();
+        let mut cgroup = place.create("{}").unwrap();
+        cgroup.keep();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let procs = cgroup.dir_of("pids").unwrap().join("cgroup.procs");
+        fs::write(procs, child.id().to_string()).unwrap();
+        let reaper = thread::spawn(move || child.wait().unwrap());
+        cgroup.remove().unwrap();
+        reaper.join().unwrap();
+        assert_eq!(place.left(), [""; 0].map(PathBuf::from));
     });
 }

@@ -1,7 +1,7 @@
 //! Who the container's process is: ids, capabilities, limits, labels, scheduling. The same for `create` and `exec`.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use oci_spec::runtime::{
     LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
-use super::host_proc::HostProc;
+use super::rootfs::{ProcError, ProcHandle};
 use crate::sys::process as sys;
 
 /// Why the process could not become what the config says.
@@ -22,9 +22,9 @@ pub enum IdentityError {
     #[error("cannot set oom_score_adj to {score}")]
     OomScore { score: i32, source: io::Error },
     #[error("unable to apply apparmor profile {profile:?}")]
-    AppArmor { profile: String, source: io::Error },
+    AppArmor { profile: String, source: ProcError },
     #[error("cannot set the SELinux label {label:?}")]
-    Selinux { label: String, source: io::Error },
+    Selinux { label: String, source: ProcError },
     #[error("cannot set {what}")]
     Set {
         what: &'static str,
@@ -121,42 +121,23 @@ pub fn set_oom_score(process: &Process, pid: i32) -> Result<(), IdentityError> {
 ///
 /// # Errors
 /// Asking for a module that the kernel does not have is an error: less protection than asked for.
-pub fn set_exec_labels(process: &Process, proc: &HostProc) -> Result<(), IdentityError> {
-    if let Some(profile) = process
-        .apparmor_profile()
-        .as_deref()
-        .filter(|profile| !profile.is_empty())
-    {
+pub fn set_exec_labels(process: &Process, proc: &ProcHandle) -> Result<(), IdentityError> {
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    if let Some(profile) = filled(process.apparmor_profile()) {
         let text = format!("exec {profile}");
         // The module's own directory since Linux 5.8; before that there is one file for all modules.
-        write_attribute(proc, "self/attr/apparmor/exec", &text)
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => write_attribute(proc, "self/attr/exec", &text),
-                _ => Err(error),
-            })
-            .map_err(|source| IdentityError::AppArmor {
-                profile: profile.into(),
-                source,
-            })?;
+        let own = proc.write(Path::new("self/attr/apparmor/exec"), &text);
+        let written = match own {
+            Err(ProcError::File { .. }) => proc.write(Path::new("self/attr/exec"), &text),
+            written => written,
+        };
+        written.map_err(|source| IdentityError::AppArmor { profile, source })?;
     }
-    if let Some(label) = process
-        .selinux_label()
-        .as_deref()
-        .filter(|label| !label.is_empty())
-    {
-        write_attribute(proc, "self/attr/exec", label).map_err(|source| {
-            IdentityError::Selinux {
-                label: label.into(),
-                source,
-            }
-        })?;
+    if let Some(label) = filled(process.selinux_label()) {
+        proc.write(Path::new("self/attr/exec"), &label)
+            .map_err(|source| IdentityError::Selinux { label, source })?;
     }
     Ok(())
-}
-
-fn write_attribute(proc: &HostProc, path: &str, text: &str) -> io::Result<()> {
-    let mut file = proc.open_write(path)?;
-    file.write_all(text.as_bytes())
 }
 
 /// Joins a session keyring of the container's own, so that keys of the caller stay with the caller.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 
@@ -11,15 +11,13 @@ use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process};
 use super::console::{self, ConsoleError};
 use super::environment;
 use super::hooks::{self, HookError};
-use super::host_proc::HostProc;
 use super::identity::{self, IdentityError};
 use super::namespaces::NamespaceError;
 use super::program::ProgramError;
-use super::rootfs::{self, Rootfs, RootfsError};
+use super::rootfs::{self, ProcError, ProcHandle, Rootfs, RootfsError, SysctlError, write_sysctl};
 use super::sync::{ProcessEnd, Report, SyncError};
 use super::workload::{self, WorkloadError};
 use super::{Console, Launch};
-use crate::bundle::sysctl_path;
 use crate::seccomp::SeccompError;
 use crate::sys::process as sys;
 
@@ -56,9 +54,9 @@ pub enum InitError {
         source: libcontainer::process::cpu_affinity::CPUAffinityError,
     },
     #[error(transparent)]
-    HostProc(#[from] super::host_proc::HostProcError),
-    #[error("cannot set sysctl {name:?}")]
-    Sysctl { name: String, source: io::Error },
+    Proc(#[from] ProcError),
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
     #[error("cannot make the working directory {path:?}")]
     Cwd {
         path: std::path::PathBuf,
@@ -93,7 +91,7 @@ pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitE
     init.enter_namespaces()?;
     init.own_a_session()?;
     init.name_the_host()?;
-    let host_proc = HostProc::open()?;
+    let host_proc = ProcHandle::open()?;
     let plan = init.rootfs_plan();
     let rootfs = Rootfs::mount(&plan)?;
     init.run_hooks_before_pivot()?;
@@ -182,16 +180,9 @@ impl Init<'_> {
         }
     }
 
-    fn set_kernel_parameters(&self, proc: &HostProc) -> Result<(), InitError> {
+    fn set_kernel_parameters(&self, proc: &ProcHandle) -> Result<(), InitError> {
         for (name, value) in self.linux.sysctl().iter().flatten() {
-            let path = format!("sys/{}", sysctl_path(name));
-            let written = proc
-                .open_write(&path)
-                .and_then(|mut file| file.write_all(value.as_bytes()));
-            written.map_err(|source| InitError::Sysctl {
-                name: name.clone(),
-                source,
-            })?;
+            write_sysctl(proc, name, value)?;
         }
         Ok(())
     }
@@ -353,7 +344,8 @@ pub(super) fn install_seccomp(
         return Ok(());
     };
     if let Some(listener) = program.install()? {
-        channel.ask(&Report::Listener(listener))?;
+        channel.send(&Report::Listener(listener.as_raw_fd()))?;
+        channel.wait_for_start()?;
     }
     Ok(())
 }

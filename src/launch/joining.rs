@@ -10,10 +10,10 @@ use wasm_handler::choice::Choice;
 use super::console;
 use super::environment;
 use super::handler;
-use super::host_proc::HostProc;
 use super::identity;
 use super::init::{self, InitError};
 use super::namespaces::NamespaceError;
+use super::rootfs::ProcHandle;
 use super::sync::{self, Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use super::workload;
 use super::{Console, LaunchError, report_failure};
@@ -31,13 +31,15 @@ pub struct Joining<'a> {
     /// The container's first process: its namespaces are joined.
     pub init: BorrowedFd<'a>,
     pub target: Target,
+    /// The caller named the target (`exec --cgroup`): no other one will do.
+    pub named_cgroup: bool,
     pub cgroup: &'a Cgroup,
     pub init_pid: i32,
     pub seccomp: Option<Program>,
     pub choice: Choice,
     pub console: Console,
     pub preserve_fds: u32,
-    pub host_proc: HostProc,
+    pub host_proc: ProcHandle,
 }
 
 impl Joining<'_> {
@@ -63,8 +65,12 @@ impl Joining<'_> {
         match clone_into(&self.target) {
             // The container has made cgroups of its own below this one, which takes no process any more.
             Err(failure) if failure.raw_os_error() == Some(libc::EBUSY) => {
+                if self.named_cgroup {
+                    return Err(self.target.refused(failure).into());
+                }
                 self.target = self.cgroup.target_beside(self.init_pid)?;
-                let cloned = clone_into(&self.target).map_err(error)?;
+                let cloned =
+                    clone_into(&self.target).map_err(|source| self.target.refused(source))?;
                 Ok((cloned, self.target.birth_dir().is_none()))
             }
             outcome => Ok((outcome.map_err(error)?, self.target.birth_dir().is_none())),
@@ -115,11 +121,11 @@ fn clone_into(target: &Target) -> std::io::Result<Cloned> {
         cgroup: target.birth_dir(),
         sibling: false,
     };
-    // SAFETY: this program never starts a thread.
     #[expect(
         unsafe_code,
         reason = "the one place where a process of `exec` is made"
     )]
+    // SAFETY: this program never starts a thread.
     unsafe {
         sys::clone(&options)
     }
@@ -201,11 +207,11 @@ fn fork_into_pid_namespace(channel: &ProcessEnd) -> Result<(), InitError> {
         sibling: true,
         ..CloneOptions::default()
     };
-    // SAFETY: this process is a fresh copy of a program that never starts a thread.
     #[expect(
         unsafe_code,
         reason = "a pid namespace takes only children of who joined it"
     )]
+    // SAFETY: this process is a fresh copy of a program that never starts a thread.
     let cloned = unsafe { sys::clone(&options) };
     match cloned.map_err(|source| InitError::Set {
         what: "the pid namespace of the container",
@@ -321,7 +327,8 @@ impl Joined {
                     self.terminal = Some(master);
                     Order::Go
                 }
-                Some(Report::Listener(fd)) => {
+                Some(Report::Listener(number)) => {
+                    let fd = self.or_stop(super::fetch(self.pid, number))?;
                     self.or_stop(listener(fd.as_fd(), self.pid).map(|()| Order::Go))?
                 }
                 Some(Report::Wasm(module)) => {

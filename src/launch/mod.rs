@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use wasm_handler::choice::Choice;
@@ -19,7 +19,6 @@ pub mod console;
 mod environment;
 mod handler;
 pub mod hooks;
-pub mod host_proc;
 pub mod identity;
 mod init;
 pub mod joining;
@@ -62,6 +61,10 @@ pub enum LaunchError {
         path: PathBuf,
         source: crate::seccomp::SeccompError,
     },
+    #[error(
+        "cannot fetch the seccomp listener from the container's process (Linux 5.6 or later is needed)"
+    )]
+    FetchListener { source: io::Error },
     /// The container process's own words; the wording around them is runc's.
     #[error("unable to start container process: error during container init: {text}")]
     Init { text: String },
@@ -151,11 +154,11 @@ impl Launch<'_> {
             cgroup: birth,
             sibling: false,
         };
-        // SAFETY: this program never starts a thread.
         #[expect(
             unsafe_code,
             reason = "the one place where a container's process is made"
         )]
+        // SAFETY: this program never starts a thread.
         let cloned = unsafe { sys::clone(&first) };
         let pid = match cloned.map_err(|source| self.namespaces.clone_error(source))? {
             Cloned::Parent(pid) => pid,
@@ -221,11 +224,11 @@ fn prepare_child(
             cgroup: None,
             sibling: true,
         };
-        // SAFETY: this process is a fresh copy of a program that never starts a thread.
         #[expect(
             unsafe_code,
             reason = "a pid or time namespace takes only children of who joined it"
         )]
+        // SAFETY: this process is a fresh copy of a program that never starts a thread.
         let cloned = unsafe { sys::clone(&second) };
         if let Cloned::Parent(pid) =
             cloned.map_err(|source| launch.namespaces.clone_error(source))?
@@ -356,7 +359,8 @@ impl Launched {
             Report::Hooks => launch.run_runtime_hooks(self.pid)?,
             Report::Limits => identity::set_rlimits(launch.bundle.process(), self.pid)?,
             Report::Terminal(master) => self.terminal = Some(master),
-            Report::Listener(listener) => {
+            Report::Listener(number) => {
+                let listener = fetch(self.pid, number)?;
                 let (spec, bundle) = (&launch.bundle.spec, launch.bundle.path.as_path());
                 ListenerState {
                     id: launch.id,
@@ -377,6 +381,12 @@ impl Launched {
         }
         Ok(Order::Go)
     }
+}
+
+/// Takes over a copy of a descriptor of the process.
+fn fetch(pid: i32, number: RawFd) -> Result<OwnedFd, LaunchError> {
+    let fetched = sys::pidfd_open(pid).and_then(|pidfd| sys::pidfd_getfd(pidfd.as_fd(), number));
+    fetched.map_err(|source| LaunchError::FetchListener { source })
 }
 
 /// Waits for a process that has closed its end without a word, and tells how it ended.

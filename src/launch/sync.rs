@@ -26,8 +26,10 @@ pub enum Report {
     Wasm(OwnedFd),
     /// The master of the container's terminal, for a runtime that relays it itself.
     Terminal(OwnedFd),
-    /// The seccomp listener, for the agent that the config names.
-    Listener(OwnedFd),
+    /// The number of the seccomp listener's descriptor in the process, for the agent that the config names. The
+    /// filter is in force by now and may want to hear of a sendmsg(2) itself, so the descriptor cannot be sent: the
+    /// runtime fetches it.
+    Listener(RawFd),
     /// Everything is set up; only the word to start is missing.
     Ready,
     /// A step failed; no other message follows.
@@ -104,7 +106,7 @@ impl RuntimeEnd {
             b'l' => Report::Limits,
             b'w' => Report::Wasm(message.take()?),
             b't' => Report::Terminal(message.take()?),
-            b's' => Report::Listener(message.take()?),
+            b's' => Report::Listener(text().parse().map_err(|_not_a_number| SyncError::Unknown)?),
             b'r' => Report::Ready,
             b'f' => Report::Failed(text()),
             _ => return Err(SyncError::Unknown),
@@ -150,20 +152,12 @@ impl ProcessEnd {
             Report::Limits => send(&self.0, b"l", &[]),
             Report::Wasm(fd) => send(&self.0, b"w", &[fd.as_raw_fd()]),
             Report::Terminal(fd) => send(&self.0, b"t", &[fd.as_raw_fd()]),
-            Report::Listener(fd) => send(&self.0, b"s", &[fd.as_raw_fd()]),
-            // write(2) and not sendmsg(2): this one is sent from behind the container's seccomp filter, which
-            // rather lets a plain write through.
-            Report::Ready => match nix::unistd::write(&self.0, b"r") {
-                Ok(_) => Ok(()),
-                Err(errno) => Err(SyncError::Socket(errno.into())),
-            },
+            Report::Listener(fd) => write(&self.0, format!("s{fd}").as_bytes()),
+            Report::Ready => write(&self.0, b"r"),
             Report::Failed(text) => {
                 let mut bytes = format!("f{text}").into_bytes();
                 bytes.truncate(LONGEST);
-                match nix::unistd::write(&self.0, &bytes) {
-                    Ok(_) => Ok(()),
-                    Err(errno) => Err(SyncError::Socket(errno.into())),
-                }
+                write(&self.0, &bytes)
             }
         }
     }
@@ -188,7 +182,7 @@ impl ProcessEnd {
         }
     }
 
-    /// Waits for the word to start, with read(2): see [`Report::Ready`].
+    /// Waits for the word to go on, with read(2): see `write` below.
     ///
     /// # Errors
     /// [`SyncError::Closed`] when the runtime is gone or has given up.
@@ -211,6 +205,15 @@ impl ProcessEnd {
     pub fn ask(&self, report: &Report) -> Result<Order, SyncError> {
         self.send(report)?;
         self.receive()
+    }
+}
+
+/// write(2) and not sendmsg(2): these are sent from behind the container's seccomp filter, which rather lets a plain
+/// write through.
+fn write(socket: &OwnedFd, bytes: &[u8]) -> Result<(), SyncError> {
+    match nix::unistd::write(socket, bytes) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(SyncError::Socket(errno.into())),
     }
 }
 

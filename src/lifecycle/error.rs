@@ -39,7 +39,7 @@ pub enum Error {
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
-    HostProc(#[from] crate::launch::host_proc::HostProcError),
+    Proc(#[from] crate::launch::rootfs::ProcError),
     #[error(transparent)]
     Console(#[from] ConsoleError),
     #[error(transparent)]

@@ -11,10 +11,10 @@ use wasm_handler::choice;
 use super::create::{check_preserved, choose, protect_from_container, send_pidfd, write_pid_file};
 use super::{Container, Error, ExecRequest, Result, Runtime, Status};
 use crate::bundle::{self, SpecExt};
-use crate::launch::host_proc::HostProc;
 use crate::launch::joining::Joining;
 use crate::launch::listener::ListenerState;
 use crate::launch::relay::Foreground;
+use crate::launch::rootfs::ProcHandle;
 use crate::launch::seal;
 use crate::seccomp;
 
@@ -75,6 +75,7 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
         process: &process,
         init: init.as_fd(),
         target: container.cgroup.exec_target(&request.cgroups)?,
+        named_cgroup: !request.cgroups.is_empty(),
         cgroup: &container.cgroup,
         init_pid: container.record.init.pid,
         seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
@@ -86,7 +87,7 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
         })?,
         console,
         preserve_fds: request.preserve_fds,
-        host_proc: HostProc::open()?,
+        host_proc: ProcHandle::open()?,
     }
     .run(|listener: BorrowedFd<'_>, pid| {
         ListenerState {
@@ -164,7 +165,7 @@ fn complete(mut process: Process, own: &Process) -> Process {
         process.set_scheduler(own.scheduler().clone());
     }
     if process.io_priority().is_none() {
-        process.set_io_priority(own.io_priority().clone());
+        process.set_io_priority(*own.io_priority());
     }
     if process.exec_cpu_affinity().is_none() {
         process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());

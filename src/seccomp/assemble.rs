@@ -351,3 +351,95 @@ impl<'a> Backwards<'a> {
 fn upper(value: u64) -> u32 {
     (value >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::abi::{PPC64, S390X, X86_64};
+    use super::super::machine::{Call, check, run};
+    use super::*;
+
+    const DENY: Action = libc::SECCOMP_RET_ERRNO | 1;
+    const ALLOW: Action = libc::SECCOMP_RET_ALLOW;
+
+    fn policy(abi: &'static Abi, syscalls: Vec<(u32, Verdict)>, last_known: Option<u32>) -> Policy {
+        Policy {
+            default: DENY,
+            interfaces: vec![Interface {
+                abi,
+                syscalls,
+                last_known,
+            }],
+        }
+    }
+
+    fn answer(policy: &Policy, number: u32, argument: u64) -> u32 {
+        let program = assemble(policy).unwrap();
+        check(&program);
+        let abi = policy.interfaces[0].abi;
+        let arguments = [argument; 6];
+        run(
+            &program,
+            &Call {
+                number,
+                audit: abi.audit,
+                arguments,
+                big_endian: abi.big_endian,
+            },
+        )
+    }
+
+    fn when(test: Test) -> Verdict {
+        let condition = Condition {
+            argument: 1,
+            test,
+            negated: false,
+        };
+        Verdict::When(vec![Rule {
+            action: ALLOW,
+            conditions: vec![condition],
+        }])
+    }
+
+    #[test]
+    fn a_big_endian_argument_is_compared_by_its_halves_in_order() {
+        let greater = policy(&PPC64, vec![(5, when(Test::Greater(0x1_0000_0005)))], None);
+        for (argument, expected) in [
+            (0x1_0000_0005, DENY),
+            (0x1_0000_0006, ALLOW),
+            (0x2_0000_0000, ALLOW),
+            (0xffff_ffff, DENY),
+        ] {
+            assert_eq!(answer(&greater, 5, argument), expected, "{argument:#x}");
+        }
+    }
+
+    #[test]
+    fn zero_stands_for_an_unknown_call_on_s390x() {
+        let zero_is_listed = policy(&S390X, vec![(0, Verdict::Always(ALLOW))], Some(400));
+        assert_eq!(answer(&zero_is_listed, 0, 0), NO_SYSCALL);
+        let only_one = policy(&S390X, vec![(1, Verdict::Always(ALLOW))], Some(400));
+        assert_eq!(answer(&only_one, 0, 0), NO_SYSCALL);
+        assert_eq!(answer(&only_one, 1, 0), ALLOW);
+        assert_eq!(answer(&only_one, 2, 0), DENY);
+    }
+
+    #[test]
+    fn a_cancelled_call_is_no_reason_to_kill() {
+        let plain = policy(&X86_64, vec![(1, Verdict::Always(ALLOW))], Some(400));
+        assert_eq!(answer(&plain, u32::MAX, 0), DENY);
+        assert_eq!(answer(&plain, X32_BIT + 1, 0), BAD_ARCH);
+    }
+
+    #[test]
+    fn jumps_reach_their_targets_however_far_these_are() {
+        let verdict = |n: u32| (2 * n, when(Test::GreaterOrEqual(u64::from(n) << 32 | 7)));
+        let many = policy(&X86_64, (0..300).map(verdict).collect(), Some(700));
+        for n in [0, 1, 150, 298, 299] {
+            let boundary = u64::from(n) << 32 | 7;
+            assert_eq!(answer(&many, 2 * n, boundary), ALLOW);
+            assert_eq!(answer(&many, 2 * n, boundary - 1), DENY);
+            assert_eq!(answer(&many, 2 * n + 1, boundary), DENY);
+        }
+        assert_eq!(answer(&many, 701, 0), NO_SYSCALL);
+    }
+}

@@ -110,11 +110,14 @@ fn profile(value: Value) -> LinuxSeccomp {
     serde_json::from_value(value).unwrap()
 }
 
-/// libseccomp 2.5.4 knows no name newer than Linux 6.6: those would only show that it is old.
+/// libseccomp 2.5.4 knows no name newer than Linux 6.6, and loses one of PowerPC on the way from another native
+/// architecture: those would only show what it lacks.
 fn without_newer_names(mut profile: LinuxSeccomp) -> LinuxSeccomp {
     let mut rules = profile.syscalls().clone().unwrap_or_default();
     for rule in &mut rules {
-        let known = |name: &&String| ScmpSyscall::from_name(name).is_ok();
+        let known = |name: &&String| {
+            *name != "sys_debug_setcontext" && ScmpSyscall::from_name(name).is_ok()
+        };
         let names = rule.names().iter().filter(known).cloned().collect();
         rule.set_names(names);
     }
@@ -235,12 +238,7 @@ fn compare(
         }
     };
     for abi in abi::ALL.iter().filter(|abi| !abi.big_endian) {
-        let base = match abi.name {
-            "SCMP_ARCH_MIPSEL" => 4000,
-            "SCMP_ARCH_MIPSEL64" => 5000,
-            "SCMP_ARCH_MIPSEL64N32" => 6000,
-            _ => abi.first,
-        };
+        let base = lowest_number(abi);
         let huge = [
             0x0fff_ffff,
             X32_BIT - 1,
@@ -291,6 +289,15 @@ fn compare(
     differences
 }
 
+fn lowest_number(abi: &Abi) -> u32 {
+    match abi.name {
+        "SCMP_ARCH_MIPS" | "SCMP_ARCH_MIPSEL" => 4000,
+        "SCMP_ARCH_MIPS64" | "SCMP_ARCH_MIPSEL64" => 5000,
+        "SCMP_ARCH_MIPS64N32" | "SCMP_ARCH_MIPSEL64N32" => 6000,
+        _ => abi.first,
+    }
+}
+
 /// The interface of the profile that a call belongs to.
 fn interface_of(abis: &[&'static Abi], call: &Call) -> Option<&'static Abi> {
     let x32 = call.audit == abi::X86_64.audit && call.number >= X32_BIT;
@@ -304,12 +311,12 @@ fn interface_of(abis: &[&'static Abi], call: &Call) -> Option<&'static Abi> {
 fn unknown_to_libseccomp(profile: &LinuxSeccomp, abi: &Abi) -> BTreeSet<u32> {
     let arch: ScmpArch = abi.name.parse().unwrap();
     let number = |name: &String| table::number(table::numbers(name)?, abi);
-    let unknown = |&number: &u32| {
-        ScmpSyscall::from(number as i32)
-            .get_name_by_arch(arch)
-            .is_err()
+    let unknown = |name: &&String| {
+        let resolved = ScmpSyscall::from_name_by_arch(name, arch);
+        // It gives multiplexed calls numbers from -100 down, and others that it lacks from -10000 down.
+        resolved.is_ok_and(|syscall| syscall.as_raw_syscall() < -1000)
     };
-    names(profile).filter_map(number).filter(unknown).collect()
+    names(profile).filter(unknown).filter_map(number).collect()
 }
 
 fn assert_same(profile: &LinuxSeccomp) {
@@ -572,10 +579,58 @@ impl Random {
     }
 }
 
+/// The part of a profile that has a say on one number of one interface.
+fn about(profile: &LinuxSeccomp, abi: &Abi, number: u32) -> LinuxSeccomp {
+    let is = |name: &str| table::numbers(name).and_then(|n| table::number(n, abi)) == Some(number);
+    let carried = |name: &str| {
+        abi.multiplexes && table::multiplexed(name).is_some_and(|(carrier, _)| is(carrier))
+    };
+    let mut rules = profile.syscalls().clone().unwrap_or_default();
+    for rule in &mut rules {
+        let names = rule
+            .names()
+            .iter()
+            .filter(|name| is(name) || carried(name))
+            .cloned();
+        rule.set_names(names.collect());
+    }
+    rules.retain(|rule| !rule.names().is_empty());
+    let mut part = profile.clone();
+    part.set_syscalls(Some(rules));
+    part
+}
+
+/// Differences that are known to be libseccomp's own. It merges the rules of a number into one tree by argument and
+/// does not come back from a branch that fails further down, so that a rule may be missed next to another one.
+/// And 2.5.4 makes mistakes in large filters that it does not make in the part of the profile that matters.
+fn is_mistaken(profile: &LinuxSeccomp, abi: &Abi, call: &Call, right: u32) -> bool {
+    let part = about(profile, abi, call.number);
+    let rules = part.syscalls().iter().flatten();
+    let conditions = |rule: &LinuxSyscall| match rule.args().as_deref().unwrap_or_default() {
+        args if has_repeated_index(args) => args.len(),
+        _ => 1,
+    };
+    let several = rules
+        .map(|rule| rule.names().len() * conditions(rule))
+        .sum::<usize>()
+        > 1;
+    several || by_libseccomp(&part).is_ok_and(|theirs| machine::run(&theirs, call) == right)
+}
+
 #[test]
 fn random_profiles_get_the_answers_of_the_specification_and_of_libseccomp() {
-    let (mut compared, mut ambiguous, mut refused, mut unlike) = (0, 0, 0, 0);
-    for seed in 1..200 {
+    compare_random_profiles(1..=40);
+}
+
+#[test]
+#[ignore = "takes minutes: the same with many more profiles"]
+fn many_random_profiles_get_the_answers_of_the_specification_and_of_libseccomp() {
+    compare_random_profiles(41..=1000);
+}
+
+fn compare_random_profiles(seeds: std::ops::RangeInclusive<u64>) {
+    let (mut compared, mut mistaken) = (0, 0);
+    for seed in seeds {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let profile = without_newer_names(random.profile());
         let ours = super::compile(&profile).unwrap();
@@ -584,120 +639,156 @@ fn random_profiles_get_the_answers_of_the_specification_and_of_libseccomp() {
             profile: &profile,
             abis: abis(&profile),
         };
-        let theirs = by_libseccomp(&profile);
-        refused += usize::from(theirs.is_err());
-        let lacking: Vec<_> = model
+        // Rules that contradict each other are refused by libseccomp, as far as it notices.
+        let theirs = by_libseccomp(&profile).ok();
+        let lacking: BTreeSet<_> = model
             .abis
             .iter()
-            .map(|abi| unknown_to_libseccomp(&profile, abi))
+            .flat_map(|abi| unknown_to_libseccomp(&profile, abi))
             .collect();
         for call in random.calls(&profile) {
             let found = machine::run(ours.instructions(), &call);
-            let (expected, other_rule) = model.answer(&call);
+            let (expected, contradicted) = model.answer(&call);
             assert_eq!(
                 found, expected,
                 "seed {seed}, {call:x?}: {found:#x}, not {expected:#x}"
             );
-            let Ok(theirs) = &theirs else { continue };
-            if other_rule
-                || expected == ENOSYS
-                || lacking.iter().any(|of| of.contains(&call.number))
-            {
-                ambiguous += usize::from(other_rule);
+            let Some(theirs) = &theirs else { continue };
+            if contradicted || expected == ENOSYS || lacking.contains(&call.number) {
                 continue;
             }
             compared += 1;
             let theirs = machine::run(theirs, &call);
             if found != theirs {
-                unlike += 1;
-                if unlike < 22 {
-                    let rules: Vec<_> = profile
-                        .syscalls()
-                        .iter()
-                        .flatten()
-                        .filter(|r| {
-                            r.names().iter().any(|n| {
-                                table::numbers(n).and_then(|n| {
-                                    table::number(n, interface_of(&model.abis, &call)?)
-                                }) == Some(call.number)
-                            })
-                        })
-                        .map(|r| json!([r.action(), r.errno_ret(), r.args()]).to_string())
-                        .collect();
-                    println!("{:?} {rules:#?}", profile.default_action());
-
-                    println!("seed {seed}, {call:x?}: ours {found:#x}, libseccomp {theirs:#x}");
-                }
+                let abi = interface_of(&model.abis, &call);
+                let known = abi.is_some_and(|abi| is_mistaken(&profile, abi, &call, found));
+                assert!(
+                    known,
+                    "seed {seed}, {call:x?}: {found:#x}, but {theirs:#x} by libseccomp"
+                );
+                mistaken += 1;
             }
         }
     }
-    println!(
-        "{compared} compared, {unlike} unlike, {ambiguous} ambiguous, {refused} profiles refused by libseccomp"
+    println!("{compared} answers compared, {mistaken} of them mistaken in libseccomp");
+    assert!(compared > 40_000, "only {compared} answers were compared");
+    assert!(
+        mistaken * 1000 < compared,
+        "{mistaken} of {compared} answers differ"
     );
 }
 
+/// Shaped as the default profiles of the engines are: everything but what reaches the host is allowed, some of
+/// it by argument, and what a program may try first has an errno of its own.
+fn like_an_engine(default_errno: u32) -> LinuxSeccomp {
+    let restricted = [
+        "personality",
+        "socket",
+        "clone",
+        "clone3",
+        "bpf",
+        "mount",
+        "umount2",
+        "setns",
+        "unshare",
+        "reboot",
+        "kexec_load",
+        "init_module",
+        "swapon",
+        "ptrace",
+        "add_key",
+        "keyctl",
+        "open_by_handle_at",
+        "io_uring_setup",
+        "userfaultfd",
+        "acct",
+        "quotactl",
+        "pivot_root",
+        "shmctl",
+        "vm86",
+        "iopl",
+        "ioperm",
+    ];
+    let allowed: Vec<_> = table::names()
+        .filter(|name| !restricted.contains(name))
+        .collect();
+    let when = |name, index, value: u64, op| {
+        json!({ "names": [name], "action": "SCMP_ACT_ALLOW",
+            "args": [{ "index": index, "value": value, "op": op }] })
+    };
+    profile(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": default_errno,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [
+            { "names": allowed, "action": "SCMP_ACT_ALLOW" },
+            when("personality", 0, 0, "SCMP_CMP_EQ"),
+            when("personality", 0, 8, "SCMP_CMP_EQ"),
+            when("personality", 0, 0xffff_ffff, "SCMP_CMP_EQ"),
+            when("clone", 0, 0x7e02_0000, "SCMP_CMP_MASKED_EQ"),
+            when("shmctl", 1, 2, "SCMP_CMP_LE"),
+            { "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22, "args": [
+                { "index": 0, "value": 16, "op": "SCMP_CMP_EQ" }, { "index": 2, "value": 9, "op": "SCMP_CMP_EQ" } ] },
+            { "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                { "index": 0, "value": 16, "op": "SCMP_CMP_EQ" }, { "index": 2, "value": 9, "op": "SCMP_CMP_NE" } ] },
+            when("socket", 0, 16, "SCMP_CMP_NE"),
+            { "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 },
+            { "names": ["bpf", "mount", "setns"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1 },
+        ],
+    }))
+}
+
 #[test]
-#[ignore = "dump"]
-fn dump() {
-    for (seed, number, audit) in [(9u64, 155, 0x4000_0028u32), (61, 0x13b0, 0xc000_0008)] {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        let profile = without_newer_names(random.profile());
-        println!("{:?}", profile.architectures());
-        let p = by_libseccomp(&profile).unwrap();
-        let mut call = Call {
-            number,
-            audit,
-            ..Call::default()
-        };
-        call.arguments = if seed == 9 {
-            [
-                0x7ffffffeffffffff,
-                0x8000000100000000,
-                0x100000000,
-                u64::MAX,
-                0x100000002,
-                2,
-            ]
-        } else {
-            [
-                0x1fffffffe,
-                0xfffffffefffffffe,
-                0x1ffffffff,
-                0x8000000100000000,
-                3,
-                0x7ffffffefffffffe,
-            ]
-        };
-        let (mut at, mut a) = (0, 0u32);
-        loop {
-            let i = p[at];
-            println!("{at}: {i:x?} a={a:x}");
-            at += 1;
-            match i.code {
-                0x20 => {
-                    a = match i.k {
-                        0 => call.number,
-                        4 => call.audit,
-                        k => {
-                            let v = call.arguments[(k as usize - 16) / 8];
-                            if k % 8 == 4 {
-                                (v >> 32) as u32
-                            } else {
-                                v as u32
-                            }
-                        }
-                    }
-                }
-                0x54 => a &= i.k,
-                5 => at += i.k as usize,
-                0x15 => at += if a == i.k { i.jt } else { i.jf } as usize,
-                0x25 => at += if a > i.k { i.jt } else { i.jf } as usize,
-                0x35 => at += if a >= i.k { i.jt } else { i.jf } as usize,
-                _ => break,
+fn a_profile_like_those_of_the_engines_gets_the_answers_of_libseccomp() {
+    assert_same(&like_an_engine(1));
+}
+
+#[test]
+fn every_number_of_the_table_is_the_one_that_libseccomp_has() {
+    // What libseccomp 2.5.4 has no architecture token for.
+    for abi in abi::ALL
+        .iter()
+        .filter(|abi| abi.name != "SCMP_ARCH_LOONGARCH64")
+    {
+        let arch: ScmpArch = abi.name.parse().unwrap();
+        for name in table::names() {
+            let ours = table::number(table::numbers(name).unwrap(), abi);
+            let Ok(theirs) = ScmpSyscall::from_name_by_arch(name, arch) else {
+                continue;
+            };
+            match theirs.as_raw_syscall() {
+                -299..=-100 => assert!(table::multiplexed(name).is_some(), "{name}"),
+                ..0 => {}
+                theirs => assert_eq!(ours, Some(theirs as u32), "{name} of {}", abi.name),
             }
         }
-        for rule in profile.syscalls().iter().flatten() {
-            println!("{}", json!(rule));
+        for number in lowest_number(abi)..lowest_number(abi) + 1000 {
+            let Ok(name) = ScmpSyscall::from(number as i32).get_name_by_arch(arch) else {
+                continue;
+            };
+            let ours = table::numbers(&name).and_then(|numbers| table::number(numbers, abi));
+            assert_eq!(ours, Some(number), "{name} of {}", abi.name);
         }
     }
+}
+
+#[test]
+fn a_filter_for_docker_like_profiles_stays_small_and_shallow() {
+    let profile = like_an_engine(1);
+    let program = super::compile(&profile).unwrap();
+    let depth = |number| {
+        let call = Call {
+            number,
+            audit: abi::X86_64.audit,
+            ..Call::default()
+        };
+        machine::steps(program.instructions(), &call).1
+    };
+    let deepest = (0..480).map(depth).max().unwrap();
+    assert!(
+        program.instructions().len() < 450,
+        "{} instructions",
+        program.instructions().len()
+    );
+    assert!(deepest < 24, "{deepest} steps");
 }

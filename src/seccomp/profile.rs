@@ -305,3 +305,141 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<Action, Secc
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(value: Value) -> Result<Policy, SeccompError> {
+        policy(&serde_json::from_value(value).unwrap())
+    }
+
+    fn rule(rule: Value) -> Result<Policy, SeccompError> {
+        of(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule] }))
+    }
+
+    fn native(policy: &Policy, name: &str) -> Option<Verdict> {
+        let interface = &policy.interfaces[0];
+        let number = table::number(table::numbers(name).unwrap(), interface.abi);
+        let verdicts = interface.syscalls.iter();
+        verdicts
+            .clone()
+            .find(|(n, _)| Some(*n) == number)
+            .map(|(_, verdict)| match verdict {
+                Verdict::Always(action) => Verdict::Always(*action),
+                Verdict::When(rules) => Verdict::When(rules.clone()),
+            })
+    }
+
+    #[test]
+    fn notify_is_refused_where_it_would_stop_the_handing_over_of_the_listener() {
+        let by_default = of(json!({ "defaultAction": "SCMP_ACT_NOTIFY" }));
+        assert!(matches!(by_default, Err(SeccompError::NotifyByDefault)));
+        let on_write = rule(json!({ "names": ["read", "write"], "action": "SCMP_ACT_NOTIFY" }));
+        assert!(matches!(on_write, Err(SeccompError::NotifyOnWrite)));
+        let nobody = rule(json!({ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }));
+        assert!(matches!(nobody, Err(SeccompError::ListenerPathMissing)));
+    }
+
+    #[test]
+    fn metadata_without_a_listener_is_refused() {
+        let result = of(json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }));
+        assert!(matches!(result, Err(SeccompError::MetadataWithoutListener)));
+    }
+
+    #[test]
+    fn an_errno_that_the_action_cannot_return_is_refused() {
+        let allow = rule(json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1 }));
+        let message = allow.unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "seccomp action SCMP_ACT_ALLOW takes no errnoRet, but the profile gives 1"
+        );
+        let large =
+            rule(json!({ "names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096 }));
+        assert!(matches!(
+            large,
+            Err(SeccompError::ErrnoTooLarge {
+                value: 4096,
+                max: 4095,
+                ..
+            })
+        ));
+        let largest =
+            rule(json!({ "names": ["read"], "action": "SCMP_ACT_TRACE", "errnoRet": 65535 }));
+        assert_eq!(
+            native(&largest.unwrap(), "read"),
+            Some(Verdict::Always(0x7ff0_ffff))
+        );
+    }
+
+    #[test]
+    fn a_seventh_argument_is_refused_by_the_name_of_the_call() {
+        let args = json!([{ "index": 6, "value": 0, "op": "SCMP_CMP_EQ" }]);
+        let result = rule(json!({ "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": args }));
+        let message = result.unwrap_err().to_string();
+        assert!(
+            message.contains("\"read\"") && message.contains('6'),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_empty_name_is_refused_and_an_unknown_one_skipped() {
+        let empty = rule(json!({ "names": [""], "action": "SCMP_ACT_ALLOW" }));
+        assert!(matches!(empty, Err(SeccompError::EmptyName)));
+        let unknown = rule(json!({ "names": ["frobnicate", "read"], "action": "SCMP_ACT_ALLOW" }));
+        assert_eq!(unknown.unwrap().interfaces[0].syscalls.len(), 1);
+    }
+
+    #[test]
+    fn an_architecture_without_a_table_is_refused_by_name() {
+        let result =
+            of(json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PARISC"] }));
+        assert!(result.unwrap_err().to_string().contains("SCMP_ARCH_PARISC"));
+    }
+
+    #[test]
+    fn a_rule_without_conditions_wins_over_earlier_ones_with() {
+        let policy = of(json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+            { "names": ["clone"], "action": "SCMP_ACT_ALLOW",
+              "args": [{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }] },
+            { "names": ["clone"], "action": "SCMP_ACT_LOG" },
+        ]}));
+        let verdict = native(&policy.unwrap(), "clone");
+        assert_eq!(verdict, Some(Verdict::Always(libc::SECCOMP_RET_LOG)));
+    }
+
+    #[test]
+    fn conditions_on_one_argument_are_alternatives_and_on_several_belong_together() {
+        let arg = |index, value| json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" });
+        let rules = |args: [Value; 2]| {
+            let policy =
+                rule(json!({ "names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": args }));
+            match native(&policy.unwrap(), "ioctl") {
+                Some(Verdict::When(rules)) => rules.iter().map(|r| r.conditions.len()).collect(),
+                _ => Vec::new(),
+            }
+        };
+        assert_eq!(rules([arg(1, 1), arg(1, 2)]), [1, 1]);
+        assert_eq!(rules([arg(0, 1), arg(1, 2)]), [2]);
+    }
+
+    #[test]
+    fn a_call_named_only_with_the_default_action_still_counts_as_known() {
+        let policy = rule(json!({ "names": ["mseal"], "action": "SCMP_ACT_ERRNO" })).unwrap();
+        assert!(policy.interfaces[0].syscalls.is_empty());
+        assert_eq!(policy.interfaces[0].last_known, Some(462));
+    }
+
+    #[test]
+    fn permissive_profiles_leave_unknown_calls_to_the_kernel() {
+        for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"] {
+            let rules = json!([{ "names": ["mkdir"], "action": "SCMP_ACT_KILL" }]);
+            let policy = of(json!({ "defaultAction": action, "syscalls": rules })).unwrap();
+            assert_eq!(policy.interfaces[0].last_known, None, "{action}");
+        }
+    }
+}

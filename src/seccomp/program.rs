@@ -101,3 +101,81 @@ fn bit(flag: LinuxSeccompFilterFlag, notifies: bool) -> u64 {
         LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Flag::WAIT_KILLABLE_RECV.bit,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn flags_of(flags: Value, rule: Value) -> u64 {
+        let mut profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock", "syscalls": [rule],
+        });
+        if !flags.is_null() {
+            profile["flags"] = flags;
+        }
+        compile(&serde_json::from_value(profile).unwrap())
+            .unwrap()
+            .flags()
+    }
+
+    fn quiet() -> Value {
+        json!({ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" })
+    }
+
+    fn notifying() -> Value {
+        json!({ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" })
+    }
+
+    #[test]
+    fn without_flags_the_speculation_mitigation_is_off_and_with_none_it_is_on() {
+        assert_eq!(
+            flags_of(Value::Null, quiet()),
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW
+        );
+        assert_eq!(flags_of(json!([]), quiet()), 0);
+        assert_eq!(
+            flags_of(json!(["SECCOMP_FILTER_FLAG_LOG"]), quiet()),
+            libc::SECCOMP_FILTER_FLAG_LOG
+        );
+    }
+
+    #[test]
+    fn waiting_killably_is_asked_for_only_where_there_is_an_agent_to_wait_for() {
+        let flag = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+        assert_eq!(flags_of(flag.clone(), quiet()), 0);
+        assert_eq!(
+            flags_of(flag, notifying()),
+            1 << 5 | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        );
+    }
+
+    #[test]
+    fn a_single_thread_has_nothing_to_synchronize() {
+        let flag = json!(["SECCOMP_FILTER_FLAG_TSYNC"]);
+        assert_eq!(
+            flags_of(flag, notifying()),
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        );
+    }
+
+    #[test]
+    fn a_profile_too_long_for_the_kernel_is_refused_with_both_numbers() {
+        let arg = |value: u64| json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" });
+        let args: Vec<_> = (0..1500).map(arg).collect();
+        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["ioctl"], "action": "SCMP_ACT_ERRNO", "args": args }] });
+        let error = compile(&serde_json::from_value(profile).unwrap()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SeccompError::TooLong {
+                    instructions: 4096..,
+                    max: 4096
+                }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -587,3 +587,34 @@ static TABLE: &[(&str, Numbers)] = &[
     ("write",                    [    1,    4,    1,   64,    4,   64,   64, 4004, 5001, 6001,    4,    4,    4,    4]),
     ("writev",                   [   20,  146,  516,   66,  146,   66,   66, 4146, 5019, 6019,  146,  146,  146,  146]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_so_that_names_are_found() {
+        assert!(TABLE.is_sorted_by(|left, right| left.0 < right.0));
+    }
+
+    #[test]
+    fn calls_since_number_424_have_one_number_everywhere() {
+        let start = |column: usize| {
+            [4000, 5000, 6000]
+                .get(column.wrapping_sub(7))
+                .copied()
+                .unwrap_or(0)
+        };
+        for (name, numbers) in TABLE {
+            let plain = |(column, &number): (usize, &u16)| number.wrapping_sub(start(column));
+            let known = numbers
+                .iter()
+                .enumerate()
+                .filter(|(_, number)| **number != N);
+            let mut plain: Vec<_> = known.map(plain).collect();
+            plain.dedup();
+            let newest = plain.iter().all(|number| (424..0x8000).contains(number));
+            assert!(!newest || plain.len() == 1, "{name}: {plain:?}");
+        }
+    }
+}

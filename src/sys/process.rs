@@ -129,6 +129,17 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// pidfd_getfd(2), Linux 5.6: a copy of a descriptor of another process.
+///
+/// # Errors
+/// `EPERM` for a process that the caller may not trace, `EBADF` for a number that is not open there.
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
 /// setns(2) with a namespace descriptor, or with a pidfd and several `CLONE_NEW…` at once (Linux 5.8).
 ///
 /// # Errors

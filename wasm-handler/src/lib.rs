@@ -9,3 +9,8 @@ pub mod cache;
 pub mod choice;
 pub mod handoff;
 pub mod sniff;
+
+#[cfg(any(feature = "wasmtime", feature = "compiler"))]
+pub mod engine;
+#[cfg(any(feature = "wasmtime", feature = "compiler"))]
+pub mod sys;

@@ -15,6 +15,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::error::{CgroupError, DeviceRuleFlaw};
 
+pub(super) mod attach;
 pub(super) mod list;
 pub(super) mod program;
 
@@ -141,8 +142,9 @@ fn number(number: Option<i64>) -> Result<Option<u32>, DeviceRuleFlaw> {
 }
 
 /// The devices of every container: null, zero, full, random, urandom, tty, and the pseudo-terminals with their ptmx
-/// (runtime specification, "Default Devices"; the console is one of the pseudo-terminals).
-const ALWAYS: [Rule; 8] = {
+/// (runtime specification, "Default Devices"; the console is one of the pseudo-terminals). And tun, which runc took out in
+/// 1.2.0 and had to put back in 1.2.4: images that make a VPN make its node themselves.
+const ALWAYS: [Rule; 9] = {
     const fn device(major: u32, minor: Option<u32>) -> Rule {
         Rule::allow(Kind::Char, Some(major), minor, Access::ALL)
     }
@@ -154,6 +156,7 @@ const ALWAYS: [Rule; 8] = {
         device(1, Some(9)),
         device(5, Some(0)),
         device(5, Some(2)),
+        device(10, Some(200)),
         device(136, None),
     ]
 };
@@ -237,7 +240,7 @@ mod tests {
             assert!(rules.allows(Kind::Char, 136, 17, Access::ALL));
             assert!(rules.allows(Kind::Block, 8, 0, Access::MKNOD));
             assert!(!rules.allows(Kind::Block, 8, 0, Access::READ));
-            assert!(!rules.allows(Kind::Char, 10, 200, RW));
+            assert!(!rules.allows(Kind::Char, 10, 232, RW));
             assert!(!rules.allows(Kind::Char, 5, 1, RW));
         }
     }
@@ -267,10 +270,10 @@ mod tests {
 
     #[test]
     fn type_a_with_a_number_means_that_number_only() {
-        let rules = rules(r#"[{"allow":true,"type":"a","major":10,"minor":200,"access":"rw"}]"#);
-        assert!(rules.allows(Kind::Char, 10, 200, RW));
-        assert!(rules.allows(Kind::Block, 10, 200, RW));
-        assert!(!rules.allows(Kind::Char, 10, 201, RW));
+        let rules = rules(r#"[{"allow":true,"type":"a","major":10,"minor":232,"access":"rw"}]"#);
+        assert!(rules.allows(Kind::Char, 10, 232, RW));
+        assert!(rules.allows(Kind::Block, 10, 232, RW));
+        assert!(!rules.allows(Kind::Char, 10, 233, RW));
     }
 
     #[test]

@@ -8,19 +8,10 @@ use super::v2::{check_usage, check_weight, plan_rdma};
 use super::{Absent, Write, convert};
 use crate::cgroup::error::{CgroupError, LimitFlaw};
 
-/// What the memory cgroup says now. Read only where the order of the writes depends on it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::cgroup) struct MemoryNow {
-    /// `memory.limit_in_bytes`
-    pub limit: u64,
-    /// `memory.usage_in_bytes`
-    pub usage: u64,
-}
-
-/// The writes for `resources`, devices apart.
+/// The writes for `resources`, devices apart. `read` gives the content of a file of the cgroup as it is now.
 pub(in crate::cgroup) fn plan(
     resources: &LinuxResources,
-    now: impl FnOnce() -> MemoryNow,
+    read: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Write>, CgroupError> {
     if resources.unified().iter().flatten().next().is_some() {
         return Err(CgroupError::UnifiedOnV1);
@@ -30,7 +21,7 @@ pub(in crate::cgroup) fn plan(
         plan_cpuset(cpu, &mut writes);
     }
     if let Some(memory) = resources.memory() {
-        plan_memory(memory, now, &mut writes)?;
+        plan_memory(memory, read, &mut writes)?;
     }
     if let Some(cpu) = resources.cpu() {
         plan_cpu(cpu, &mut writes);
@@ -77,7 +68,7 @@ pub(in crate::cgroup) fn plan_cpuset(cpu: &LinuxCpu, writes: &mut Vec<Write>) {
 
 fn plan_memory(
     memory: &LinuxMemory,
-    now: impl FnOnce() -> MemoryNow,
+    read: impl Fn(&str) -> Option<String>,
     writes: &mut Vec<Write>,
 ) -> Result<(), CgroupError> {
     let limit = memory.limit().unwrap_or(0);
@@ -89,12 +80,10 @@ fn plan_memory(
         convert::limit(name, value)?;
     }
     let check = memory.check_before_update() == Some(true) && (limit > 0 || both > 0);
-    let now = match check || (limit != 0 && both != 0) {
-        true => now(),
-        false => MemoryNow::default(),
-    };
+    let number = |file: &str| -> Option<u64> { read(file)?.trim().parse().ok() };
     if check {
-        check_usage(limit, both, now.usage)?;
+        let usage = number("memory.usage_in_bytes");
+        check_usage(limit, both, usage.unwrap_or(0))?;
     }
     // Unlimited memory would not be unlimited below an old limit of memory and swap together.
     if limit == -1 && both == 0 {
@@ -121,8 +110,10 @@ fn plan_memory(
         })
     });
     // At no time may the limit of memory be above that of memory and swap together: the kernel refuses it (EINVAL).
-    let swap_first = both == -1 || u64::try_from(both).is_ok_and(|both| now.limit < both);
-    let pair = match swap_first && limit != 0 {
+    let rises = |both: u64| number("memory.limit_in_bytes").is_some_and(|now| now < both);
+    let swap_first =
+        limit != 0 && (both == -1 || u64::try_from(both).is_ok_and(|both| both > 0 && rises(both)));
+    let pair = match swap_first {
         true => [swap_write, memory_write],
         false => [memory_write, swap_write],
     };
@@ -298,23 +289,25 @@ fn plan_network(network: &LinuxNetwork, writes: &mut Vec<Write>) -> Result<(), C
 mod tests {
     use super::*;
 
-    fn planned_at(now: MemoryNow, resources: &str) -> Result<Vec<String>, CgroupError> {
+    /// Where memory is limited to `limit` bytes now, and 4096 of them are in use.
+    fn planned_at(limit: u64, resources: &str) -> Result<Vec<String>, CgroupError> {
         let resources = serde_json::from_str(resources).unwrap();
-        let writes = plan(&resources, || now)?;
+        let read = |file: &str| match file {
+            "memory.limit_in_bytes" => Some(format!("{limit}\n")),
+            "memory.usage_in_bytes" => Some("4096\n".into()),
+            _ => None,
+        };
+        let writes = plan(&resources, read)?;
         let line = |write: &Write| format!("{}={}", write.file, write.value);
         Ok(writes.iter().map(line).collect())
     }
 
     fn planned(resources: &str) -> Vec<String> {
-        let now = MemoryNow {
-            limit: u64::MAX,
-            usage: 4096,
-        };
-        planned_at(now, resources).unwrap()
+        planned_at(u64::MAX, resources).unwrap()
     }
 
     fn refused(resources: &str) -> String {
-        let error = planned_at(MemoryNow::default(), resources).unwrap_err();
+        let error = planned_at(u64::MAX, resources).unwrap_err();
         error.to_string()
     }
 
@@ -333,16 +326,15 @@ mod tests {
     #[test]
     fn a_lower_limit_is_written_before_that_of_swap_and_a_higher_one_after() {
         let memory = r#"{"memory":{"limit":100,"swap":200}}"#;
-        let now = |limit| MemoryNow { limit, usage: 0 };
         assert_eq!(
-            planned_at(now(1000), memory).unwrap(),
+            planned_at(1000, memory).unwrap(),
             [
                 "memory.limit_in_bytes=100",
                 "memory.memsw.limit_in_bytes=200"
             ]
         );
         assert_eq!(
-            planned_at(now(50), memory).unwrap(),
+            planned_at(50, memory).unwrap(),
             [
                 "memory.memsw.limit_in_bytes=200",
                 "memory.limit_in_bytes=100"
@@ -355,6 +347,15 @@ mod tests {
         assert_eq!(
             planned(r#"{"memory":{"limit":-1}}"#),
             ["memory.memsw.limit_in_bytes=-1", "memory.limit_in_bytes=-1"]
+        );
+    }
+
+    #[test]
+    fn check_before_update_refuses_less_than_is_in_use() {
+        let error = refused(r#"{"memory":{"limit":100,"checkBeforeUpdate":true}}"#);
+        assert!(
+            error.contains("rejecting memory limit 100 <= usage 4096"),
+            "{error}"
         );
     }
 
@@ -401,7 +402,7 @@ mod tests {
             r#"{"blockIO":{"weight":10,"weightDevice":[{"major":8,"minor":0,"weight":20}]}}"#,
         )
         .unwrap();
-        let writes = plan(&resources, MemoryNow::default).unwrap();
+        let writes = plan(&resources, |_| None).unwrap();
         let instead = |write: &Write| match &write.absent {
             Absent::Instead(other) => format!("{}={}", other.file, other.value),
             other => format!("{other:?}"),

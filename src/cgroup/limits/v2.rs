@@ -8,12 +8,11 @@ use oci_spec::runtime::{
 use super::{Absent, Write, controller_of, convert};
 use crate::cgroup::error::{CgroupError, LimitFlaw};
 
-/// The writes for `resources`, devices apart.
-///
-/// `usage` reads `memory.current`, and is asked only where `checkBeforeUpdate` is set.
+/// The writes for `resources`, devices apart. `read` gives the content of a file of the cgroup as it is now, for what an
+/// update leaves out.
 pub(in crate::cgroup) fn plan(
     resources: &LinuxResources,
-    usage: impl FnOnce() -> Option<u64>,
+    read: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Write>, CgroupError> {
     let mut writes = Vec::new();
     if let Some(pids) = resources.pids() {
@@ -23,13 +22,13 @@ pub(in crate::cgroup) fn plan(
         writes.extend(value.map(|value| Write::new(limit, "pids.max", value)));
     }
     if let Some(memory) = resources.memory() {
-        plan_memory(memory, usage, &mut writes)?;
+        plan_memory(memory, &read, &mut writes)?;
     }
     if let Some(io) = resources.block_io() {
         plan_io(io, &mut writes)?;
     }
     if let Some(cpu) = resources.cpu() {
-        plan_cpu(cpu, &mut writes)?;
+        plan_cpu(cpu, &read, &mut writes)?;
     }
     for hugepages in resources.hugepage_limits().iter().flatten() {
         plan_hugepages(hugepages, &mut writes)?;
@@ -44,18 +43,25 @@ pub(in crate::cgroup) fn plan(
 /// missed for a moment.
 fn plan_memory(
     memory: &LinuxMemory,
-    usage: impl FnOnce() -> Option<u64>,
+    read: impl Fn(&str) -> Option<String>,
     writes: &mut Vec<Write>,
 ) -> Result<(), CgroupError> {
     let limit = memory.limit().unwrap_or(0);
     let both = memory.swap().unwrap_or(0);
+    let number = |file: &str| read(file)?.trim().parse::<i64>().ok();
     if memory.check_before_update() == Some(true) && (limit > 0 || both > 0) {
         // As in runc, a usage that cannot be read is no reason to fail: the check is a courtesy.
-        check_usage(limit, both, usage().unwrap_or(0))?;
+        let usage = number("memory.current").and_then(|bytes| u64::try_from(bytes).ok());
+        check_usage(limit, both, usage.unwrap_or(0))?;
     }
+    // Swap is given with memory in it. Alone it is meant with the memory that is allowed now.
+    let memory_of_swap = match (limit, both) {
+        (0, 1..) => number("memory.max").unwrap_or(0),
+        _ => limit,
+    };
 
     let name = "linux.resources.memory.swap";
-    if let Some(swap) = convert::swap(limit, both)? {
+    if let Some(swap) = convert::swap(memory_of_swap, both)? {
         let value = match swap {
             -1 => "max".to_owned(),
             swap => swap.to_string(),
@@ -75,6 +81,10 @@ fn plan_memory(
     writes.extend(value.map(|value| Write::new(name, "memory.low", value)));
 
     refuse(
+        "linux.resources.memory.kernelTCP",
+        memory.kernel_tcp().is_some_and(|bytes| bytes > 0),
+    )?;
+    refuse(
         "linux.resources.memory.disableOOMKiller",
         memory.disable_oom_killer() == Some(true),
     )?;
@@ -83,18 +93,11 @@ fn plan_memory(
     refuse("linux.resources.memory.swappiness", swappiness.is_some())
 }
 
+/// For `checkBeforeUpdate`: a limit below what is in use would end processes.
 pub(in crate::cgroup) fn check_usage(limit: i64, both: i64, usage: u64) -> Result<(), CgroupError> {
-    let named = [
-        ("linux.resources.memory.swap", both),
-        ("linux.resources.memory.limit", limit),
-    ];
-    for (limit, value) in named {
-        if u64::try_from(value).is_ok_and(|bytes| bytes > 0 && bytes <= usage) {
-            return Err(CgroupError::Limit {
-                limit,
-                value: value.to_string(),
-                flaw: LimitFlaw::BelowUsage { usage },
-            });
+    for (what, limit) in [("memory+swap", both), ("memory", limit)] {
+        if u64::try_from(limit).is_ok_and(|bytes| bytes > 0 && bytes <= usage) {
+            return Err(CgroupError::BelowUsage { what, limit, usage });
         }
     }
     Ok(())
@@ -189,7 +192,11 @@ pub(in crate::cgroup) fn check_weight(limit: &'static str, weight: u16) -> Resul
     }
 }
 
-fn plan_cpu(cpu: &LinuxCpu, writes: &mut Vec<Write>) -> Result<(), CgroupError> {
+fn plan_cpu(
+    cpu: &LinuxCpu,
+    read: impl Fn(&str) -> Option<String>,
+    writes: &mut Vec<Write>,
+) -> Result<(), CgroupError> {
     if let Some(idle) = cpu.idle() {
         writes.push(Write::new("linux.resources.cpu.idle", "cpu.idle", idle));
     }
@@ -213,14 +220,17 @@ fn plan_cpu(cpu: &LinuxCpu, writes: &mut Vec<Write>) -> Result<(), CgroupError> 
             0 => "linux.resources.cpu.period",
             _ => "linux.resources.cpu.quota",
         };
+        // One file has both. What is not given stays; the kernel starts with these.
+        let now = read("cpu.max").unwrap_or_else(|| "max 100000".into());
+        let (quota_now, period_now) = now.trim().split_once(' ').unwrap_or(("max", "100000"));
         let quota = match quota {
+            0 => quota_now.to_owned(),
             1.. => quota.to_string(),
             _ => "max".to_owned(),
         };
-        // The kernel's own default where only a quota is given.
         let period = match period {
-            0 => 100_000,
-            period => period,
+            0 => period_now.to_owned(),
+            period => period.to_string(),
         };
         writes.push(Write::new(name, "cpu.max", format!("{quota} {period}")));
     }
@@ -333,7 +343,8 @@ mod tests {
 
     fn planned(resources: &str) -> Result<Vec<String>, CgroupError> {
         let resources = serde_json::from_str(resources).unwrap();
-        let writes = plan(&resources, || Some(4096))?;
+        let read = |file: &str| (file == "memory.current").then(|| "4096\n".into());
+        let writes = plan(&resources, read)?;
         Ok(writes.iter().map(line).collect())
     }
 
@@ -391,7 +402,9 @@ mod tests {
     #[test]
     fn check_before_update_refuses_less_than_is_in_use() {
         let memory = r#"{"memory":{"limit":4096,"checkBeforeUpdate":true}}"#;
-        assert!(refused(memory).contains("memory in use is already 4096 bytes"));
+        assert!(refused(memory).contains("rejecting memory limit 4096 <= usage 4096"));
+        let memory = r#"{"memory":{"limit":1024,"swap":2048,"checkBeforeUpdate":true}}"#;
+        assert!(refused(memory).contains("rejecting memory+swap limit 2048 <= usage 4096"));
         let memory = r#"{"memory":{"limit":4097,"checkBeforeUpdate":true}}"#;
         assert_eq!(planned(memory).unwrap(), ["memory.max=4097"]);
     }
@@ -415,6 +428,25 @@ mod tests {
         assert_eq!(
             planned(r#"{"cpu":{"quota":-1,"period":20000}}"#).unwrap(),
             ["cpu.max=max 20000"]
+        );
+    }
+
+    #[test]
+    fn what_an_update_leaves_out_stays() {
+        let update = |json: &str| {
+            let read = |file: &str| match file {
+                "cpu.max" => Some("50000 200000\n".into()),
+                "memory.max" => Some("1000\n".into()),
+                _ => None,
+            };
+            let writes = plan(&serde_json::from_str(json).unwrap(), read).unwrap();
+            writes.iter().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(update(r#"{"cpu":{"quota":-1}}"#), ["cpu.max=max 200000"]);
+        assert_eq!(update(r#"{"cpu":{"period":1000}}"#), ["cpu.max=50000 1000"]);
+        assert_eq!(
+            update(r#"{"memory":{"swap":1500}}"#),
+            ["memory.swap.max=500"]
         );
     }
 
@@ -508,6 +540,7 @@ mod tests {
                 "memory.disableOOMKiller",
             ),
             (r#"{"memory":{"swappiness":10}}"#, "memory.swappiness"),
+            (r#"{"memory":{"kernelTCP":10}}"#, "memory.kernelTCP"),
             (r#"{"blockIO":{"leafWeight":10}}"#, "blockIO.leafWeight"),
             (r#"{"cpu":{"realtimeRuntime":5}}"#, "cpu.realtimeRuntime"),
             (r#"{"network":{"classID":5}}"#, "network.classID"),

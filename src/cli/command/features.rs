@@ -125,10 +125,6 @@ fn document() -> Document {
             },
         },
         annotations: BTreeMap::from([
-            (
-                "io.github.seccomp.libseccomp.version",
-                version::libseccomp(),
-            ),
             // containerd and others ask under runc's name whether there is a `checkpoint`.
             (
                 "org.opencontainers.runc.checkpoint.enabled",

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
@@ -57,7 +58,7 @@ impl Mounter<'_> {
             _ => None,
         };
         let source = own.unwrap_or(Path::new(UNIFIED));
-        let tree = match clone_tree(CWD, source, Reach::One) {
+        let tree = match clone_tree(CWD, source, Reach::Tree) {
             // The cgroup has a name only on the host, which this process cannot see. Rather nothing than all of the
             // host's cgroups, writable through a bind of /sys (CVE-2023-25809).
             Err(Errno::ENOENT) if own.is_some() => return self.empty_view(path),
@@ -157,7 +158,7 @@ impl Mounter<'_> {
         self.made.push(Made {
             path: target.path,
             fstype: "tmpfs".to_owned(),
-            root: Some(top),
+            root: Some(Rc::new(top)),
             empty: false,
             read_only_later: false,
         });

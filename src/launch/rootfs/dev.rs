@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -54,7 +55,7 @@ const LINKS: [(&str, &str); 4] = [
 /// The directory that is /dev in the container.
 #[derive(Debug)]
 pub struct Dev {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
     /// Nobody but this process has put anything into it.
     empty: bool,
     /// Filled here.
@@ -187,16 +188,15 @@ impl Dev {
             ..
         }) = mounted
         {
-            let dir = dir.try_clone().map_err(|_| error(Errno::EMFILE))?;
             return Ok(Dev {
-                dir,
+                dir: Rc::clone(dir),
                 empty: *empty,
                 ours: true,
             });
         }
         let place = resolve::resolve(root, path, Missing::Directory, LastLink::Follow);
         Ok(Dev {
-            dir: place.map_err(error)?.fd,
+            dir: Rc::new(place.map_err(error)?.fd),
             empty: false,
             ours: true,
         })
@@ -336,20 +336,22 @@ impl Dev {
 
     /// /dev/null of the container, checked to be just that.
     pub fn null(&self, flags: i32) -> Result<OwnedFd, DevNullError> {
-        let open = |errno| DevNullError::Open(Refusal(errno));
-        let seen = open_entry(self.dir.as_fd(), OsStr::new("null"), 0).map_err(open)?;
-        if !is_null(seen.as_fd()).map_err(open)? {
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        let open = |flags| {
+            openat2(self.dir.as_fd(), Path::new("null"), flags, 0, resolve)
+                .and_then(|null| Ok((is_device(null.as_fd(), NULL_DEVICE)?, null)))
+                .map_err(|errno| match errno {
+                    Errno::ELOOP => DevNullError::Invalid,
+                    errno => DevNullError::Open(Refusal(errno)),
+                })
+        };
+        // Opening another device might do something, so it is looked at first; but not where only we put things in.
+        if !self.empty && flags != libc::O_PATH && !open(libc::O_PATH)?.0 {
             return Err(DevNullError::Invalid);
         }
-        if flags == libc::O_PATH {
-            return Ok(seen);
-        }
-        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-        let opened =
-            openat2(self.dir.as_fd(), Path::new("null"), flags, 0, resolve).map_err(open)?;
-        match is_null(opened.as_fd()).map_err(open)? {
-            true => Ok(opened),
-            false => Err(DevNullError::Invalid),
+        match open(flags)? {
+            (true, null) => Ok(null),
+            (false, _) => Err(DevNullError::Invalid),
         }
     }
 }
@@ -408,12 +410,7 @@ fn bind_node(dir: BorrowedFd, name: &OsStr, node: &Node) -> Result<(), DevError>
     attach(tree.as_fd(), place.as_fd()).map_err(node.error())
 }
 
-/// Whether a descriptor is open on the null device, whatever its name.
-pub fn is_null(fd: BorrowedFd) -> Result<bool, Errno> {
-    is_device(fd, NULL_DEVICE)
-}
-
-/// [`is_null`] of a descriptor known by its number, which may be closed.
+/// Whether a descriptor, known by its number, is open on the null device, whatever its name.
 pub fn is_null_number(fd: i32) -> Result<bool, Errno> {
     Ok(is_device_stat(&fstat(fd)?, NULL_DEVICE))
 }

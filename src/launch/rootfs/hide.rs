@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{SFlag, fstat, fstatat};
 
 use crate::launch::rootfs::error::{DevNullError, Refusal, RootfsError};
 use crate::launch::rootfs::mounts::Made;
@@ -82,6 +84,17 @@ impl Spot<'_> {
         }
     }
 
+    /// What is there: a link is not followed, but where there could be one it has been by now.
+    fn is_directory(&self) -> Result<bool, Errno> {
+        let stat = match self {
+            Spot::In(dir, name) => {
+                fstatat(Some(dir.as_raw_fd()), name, AtFlags::AT_SYMLINK_NOFOLLOW)?
+            }
+            Spot::At(fd) => fstat(fd.as_raw_fd())?,
+        };
+        Ok(stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+    }
+
     /// A detached copy of what is there and below it.
     fn clone_tree(&self) -> Result<OwnedFd, Errno> {
         match self {
@@ -125,74 +138,55 @@ pub fn mask(
     let mut covers = Covers {
         null: None,
         empty: None,
-        for_file: None,
-        for_directory: None,
         label,
     };
     for path in paths {
-        let error = |errno| RootfsError::MaskedPath {
+        let spot = finder.find(Path::new(path));
+        let spot = spot.and_then(|spot| Ok((spot.is_directory()?, spot)));
+        let covered = match spot {
+            Ok((true, spot)) => covers.cover_directory(&spot),
+            Ok((false, spot)) => {
+                if covers.null.is_none() {
+                    covers.null = Some(null().map_err(RootfsError::Mask)?);
+                }
+                covers.cover_file(&spot)
+            }
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        covered.map_err(|errno| RootfsError::MaskedPath {
             path: path.into(),
             source: Refusal(errno),
-        };
-        let spot = match finder.find(Path::new(path)) {
-            Err(Errno::ENOENT) => continue,
-            spot => spot.map_err(error)?,
-        };
-        if covers.null.is_none() {
-            covers.null = Some(null().map_err(RootfsError::Mask)?);
-        }
-        // The kernel knows whether it is a file: a file cover on a directory is refused.
-        let covered = match covers.cover_file(&spot) {
-            Err(Errno::ENOTDIR | Errno::EINVAL) => covers.cover_directory(&spot),
-            other => other,
-        };
-        match covered {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(error(errno)),
-        }
+        })?;
     }
     Ok(())
 }
 
-/// What paths are covered with. A detached mount that was not used is kept for the next path.
+/// What paths are covered with. A detached mount is made only when it will be used: dropping one that was not attached
+/// would wait for an RCU grace period, which takes as long as all the rest.
 struct Covers<'l> {
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
-    for_file: Option<OwnedFd>,
-    for_directory: Option<OwnedFd>,
     label: Option<&'l str>,
 }
 
 impl Covers<'_> {
     fn cover_file(&mut self, spot: &Spot) -> Result<(), Errno> {
-        let cover = match self.for_file.take() {
-            Some(cover) => cover,
-            None => {
-                let null = self.null.as_ref().ok_or(Errno::ENODEV)?;
-                clone_tree_of(null.as_fd(), Reach::One)?
-            }
-        };
-        let covered = spot.attach(cover.as_fd());
-        if covered.is_err() {
-            self.for_file = Some(cover);
-        }
-        covered
+        let null = self.null.as_ref().ok_or(Errno::ENODEV)?;
+        spot.attach(clone_tree_of(null.as_fd(), Reach::One)?.as_fd())
     }
 
     fn cover_directory(&mut self, spot: &Spot) -> Result<(), Errno> {
-        let cover = match (self.for_directory.take(), &self.empty) {
-            (Some(cover), _) => cover,
-            (None, Some(empty)) => clone_tree_of(empty.as_fd(), Reach::One)?,
-            (None, None) => self.make_empty()?,
-        };
-        let covered = spot.attach(cover.as_fd());
-        match covered {
+        match &self.empty {
+            Some(empty) => spot.attach(clone_tree_of(empty.as_fd(), Reach::One)?.as_fd()),
             // The first one is where the others are copied from.
-            Ok(()) if self.empty.is_none() => self.empty = Some(cover),
-            Ok(()) => {}
-            Err(_) => self.for_directory = Some(cover),
+            None => {
+                let first = self.make_empty()?;
+                spot.attach(first.as_fd())?;
+                self.empty = Some(first);
+                Ok(())
+            }
         }
-        covered
     }
 
     fn make_empty(&self) -> Result<OwnedFd, Errno> {

@@ -18,8 +18,10 @@ mod mounts;
 mod options;
 mod pivot;
 mod proc_guard;
+mod procfs;
 mod resolve;
 mod sources;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +36,9 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 pub use check::check;
 pub use error::{ConsoleError, MountError, RootfsError};
 pub use options::known_mount_options;
+pub use procfs::{ProcError, ProcHandle};
 pub use sources::Sources;
+pub use sysctl::{SysctlError, check_sysctls, write_sysctl};
 
 use dev::{Dev, Nodes};
 use error::{DevNullError, Refusal};

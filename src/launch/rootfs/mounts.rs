@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
@@ -37,7 +38,7 @@ pub struct Made {
     pub path: PathBuf,
     pub fstype: String,
     /// The root of the mount; kept of new file systems only.
-    pub root: Option<OwnedFd>,
+    pub root: Option<Rc<OwnedFd>>,
     /// Nobody but this process has put anything into it.
     pub empty: bool,
     /// Has to become read-only when everything is set up.
@@ -182,7 +183,7 @@ impl Mounter<'_> {
         self.made.push(Made {
             path,
             fstype: fstype.to_owned(),
-            root: Some(made),
+            root: Some(Rc::new(made)),
             empty: fstype == "tmpfs" && !options.copy_up,
             read_only_later,
         });
@@ -234,7 +235,7 @@ impl Mounter<'_> {
         self.made.push(Made {
             path: place.path,
             fstype: fstype.to_owned(),
-            root: Some(made),
+            root: Some(Rc::new(made)),
             empty: false,
             read_only_later: false,
         });

@@ -70,9 +70,9 @@ pub fn clean(path: &Path) -> PathBuf {
 }
 
 /// Opens what is at `path` below `root`, without following a single link.
-fn open_plain(root: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
+fn open_plain(root: BorrowedFd, path: &Path, flags: i32) -> Result<OwnedFd, Errno> {
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-    openat2(root, path, libc::O_PATH, 0, resolve)
+    openat2(root, path, libc::O_PATH | flags, 0, resolve)
 }
 
 /// Resolves `path` below `root`. The usual case, where it exists and has no link in it, is one system call.
@@ -90,7 +90,7 @@ pub fn resolve(
             created: false,
         });
     }
-    match open_plain(root, &path) {
+    match open_plain(root, &path, 0) {
         Ok(fd) => Ok(Place {
             fd,
             path: Path::new("/").join(&path),
@@ -263,6 +263,14 @@ fn errno(error: std::io::Error) -> Errno {
 
 /// A directory below `root` for what must not be a link in its last component (proc, sysfs), made if missing.
 pub fn ordinary_directory(root: BorrowedFd, path: &Path) -> Result<Place, Errno> {
+    let cleaned = clean(path);
+    if let Ok(fd) = open_plain(root, &cleaned, libc::O_DIRECTORY) {
+        return Ok(Place {
+            fd,
+            path: Path::new("/").join(cleaned),
+            created: false,
+        });
+    }
     let place = resolve(root, path, Missing::Directory, LastLink::Refuse)?;
     let mode = fstat(place.fd.as_raw_fd())?.st_mode;
     match mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
@@ -21,6 +21,7 @@ pub struct Container {
     user_namespace: bool,
     no_pivot: bool,
     cgroup: CgroupView<'static>,
+    outside: Vec<fn(&Path)>,
     before: Vec<fn(&Path)>,
 }
 
@@ -62,6 +63,7 @@ impl Container {
             user_namespace: false,
             no_pivot: false,
             cgroup: CgroupView::Legacy,
+            outside: Vec::new(),
             before: Vec::new(),
         }
     }
@@ -117,6 +119,13 @@ impl Container {
     /// In a new user namespace with the ids from 100000 on.
     pub fn user_namespace(mut self) -> Container {
         self.user_namespace = true;
+        let readable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&self.dir, readable).unwrap();
+        let owned = std::process::Command::new("chown")
+            .args(["-R", "100000:100000"])
+            .arg(self.rootfs())
+            .status();
+        assert!(owned.unwrap().success());
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
         let container = self.namespace("user");
         container
@@ -127,6 +136,12 @@ impl Container {
     /// Something done on the host's side, in the new mount namespace, with the bundle's directory.
     pub fn before(mut self, act: fn(&Path)) -> Container {
         self.before.push(act);
+        self
+    }
+
+    /// The same in a mount namespace around it, as the host would have done it.
+    pub fn outside(mut self, act: fn(&Path)) -> Container {
+        self.outside.push(act);
         self
     }
 
@@ -173,6 +188,11 @@ impl Container {
         look: impl FnOnce(&Rootfs) -> String,
         mut into: &PipeWriter,
     ) -> Option<()> {
+        unshare(CloneFlags::CLONE_NEWNS).ok()?;
+        make_private();
+        for act in &self.outside {
+            act(&self.dir);
+        }
         // What the launch's parent does comes first, with the host's rights.
         let sources = check(spec).and_then(|()| Sources::open(spec, &self.dir));
         let mut flags = CloneFlags::CLONE_NEWNS
@@ -197,9 +217,16 @@ impl Container {
             nix::unistd::setuid(0.into()).ok()?;
         }
         let first = forked(|| {
-            let outcome = sources
-                .map_err(|error| chain(&error))
-                .and_then(|sources| self.set_up(spec, sources, look));
+            // The usual hook looks for the program's debug information, which is not in the container.
+            let report = into.try_clone();
+            std::panic::set_hook(Box::new(move |panic| {
+                let told = report.as_ref().map(|mut into| write!(into, "!{panic}"));
+                drop(told);
+            }));
+            let outcome = sources.map_err(|error| chain(&error)).and_then(|sources| {
+                let whole = std::panic::AssertUnwindSafe(|| self.set_up(spec, sources, look));
+                std::panic::catch_unwind(whole).map_err(|_panic| String::new())?
+            });
             let text = match outcome {
                 Ok(report) => format!("+{report}"),
                 Err(error) => format!("-{error}"),
@@ -217,8 +244,7 @@ impl Container {
         look: impl FnOnce(&Rootfs) -> String,
     ) -> Outcome {
         // Nothing that a test does may reach the host.
-        let private = MountAttr::propagation(libc::MS_PRIVATE);
-        set_attributes_at(Path::new("/"), Reach::Tree, &private).map_err(|e| e.to_string())?;
+        make_private();
         for act in &self.before {
             act(&self.dir);
         }
@@ -245,6 +271,11 @@ impl Drop for Container {
         // All mounts were made in a namespace that is gone.
         fs::remove_dir_all(&self.dir).unwrap();
     }
+}
+
+fn make_private() {
+    let private = MountAttr::propagation(libc::MS_PRIVATE);
+    set_attributes_at(Path::new("/"), Reach::Tree, &private).unwrap();
 }
 
 pub fn chain(error: &(dyn Error + 'static)) -> String {
@@ -274,13 +305,4 @@ pub fn can_write(path: &str) -> bool {
         .truncate(false)
         .open(path);
     file.is_ok()
-}
-
-/// Keeps the harness honest: a descriptor that is used is one that is open.
-pub fn is_open(fd: &impl AsFd) -> bool {
-    nix::fcntl::fcntl(
-        std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd()),
-        nix::fcntl::FcntlArg::F_GETFD,
-    )
-    .is_ok()
 }

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::container::{Container, can_write, mounted};
+use crate::launch::rootfs::CgroupView;
 
 #[test]
 #[ignore = "needs root: mounts"]
@@ -114,4 +115,49 @@ fn a_read_only_root_leaves_its_mounts_writable() {
     let container = Container::new().set("root", json!({"path": "rootfs", "readonly": true}));
     let seen = container.run(|_| format!("{} {}", can_write("/new"), can_write("/dev/shm/new")));
     assert_eq!(seen.as_deref(), Ok("false true"));
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
+fn the_config_of_runc_spec_works_as_a_whole() {
+    let container = Container::new()
+        .mount(
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+        )
+        .namespace("cgroup")
+        .cgroup(CgroupView::Unified { path: None })
+        .set("root", json!({"path": "rootfs", "readonly": true}))
+        .linux(
+            "maskedPaths",
+            json!([
+                "/proc/acpi",
+                "/proc/asound",
+                "/proc/kcore",
+                "/proc/keys",
+                "/proc/latency_stats",
+                "/proc/timer_list",
+                "/proc/timer_stats",
+                "/proc/sched_debug",
+                "/sys/firmware",
+                "/proc/scsi"
+            ]),
+        )
+        .linux(
+            "readonlyPaths",
+            json!([
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger"
+            ]),
+        );
+    let seen = container.run(|_| {
+        // Not every kernel has them all.
+        let files = ["/proc/kcore", "/proc/keys", "/proc/timer_list"].map(fs::read);
+        let masked = files.iter().flatten().all(Vec::is_empty);
+        format!("{masked} {}", can_write("/proc/sys/kernel/domainname"))
+    });
+    assert_eq!(seen.as_deref(), Ok("true false"));
 }
