@@ -127,7 +127,7 @@ a_mount_that_fails_is_refused_in_words() {
 broken_modules_are_refused_in_words() {
   try "$cli" run --rm "$modules_image" /truncated.wasm
   [ "$status" != 0 ] || fail 'a truncated module runs'
-  has "$stderr" 'truncated.wasm' 'error of a truncated module'
+  has "$stderr" 'unexpected end' 'error of a truncated module'
   try "$cli" run --rm "$modules_image" /needs.wasm
   [ "$status" != 0 ] || fail 'a module with an import of nobody runs'
   has "$stderr" 'provides_this' 'error of a module with an import of nobody'
