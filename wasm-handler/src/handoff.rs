@@ -85,6 +85,15 @@ impl Handoff {
     }
 }
 
+/// What a guest's memories may take of a container that may take `container` bytes.
+///
+/// The rest is the engine's: its own data, page tables, stacks, the code's pages. It is kept back so that the guest sees a
+/// failing `memory.grow` before the kernel ends the container.
+pub fn guest_memory(container: u64) -> u64 {
+    const ENGINE: u64 = 16 << 20;
+    container - ENGINE.min(container / 4)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum HandoffError {
     #[error("handoff descriptor {fd} cannot be examined")]
@@ -183,6 +192,13 @@ mod tests {
             options: BTreeMap::from([("name".into(), "value".into())]),
             ..Handoff::new("app.wasm", &argv, &env, "/srv")
         }
+    }
+
+    #[test]
+    fn the_engine_keeps_a_share_of_the_containers_memory() {
+        assert_eq!(guest_memory(1 << 30), (1 << 30) - (16 << 20));
+        assert_eq!(guest_memory(8 << 20), 6 << 20);
+        assert_eq!(guest_memory(0), 0);
     }
 
     #[test]

@@ -63,6 +63,17 @@ fn a_trap_shows_the_guests_functions_and_ends_with_134() {
 }
 
 #[test]
+fn endless_recursion_is_a_trap() {
+    let outcome = Guest::of("recursion.wat").run();
+    assert_eq!(outcome.code(), 134, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("call stack exhausted"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn memory_stops_growing_at_the_limit() {
     let outcome = Guest::of("grow.wat").memory_limit(1 << 20).run();
     assert_eq!(outcome.code(), 16, "{}", outcome.stderr);

@@ -292,3 +292,18 @@ fn a_folder_is_no_module() {
     let error = wasm_handler::cache::artifact(std::os::fd::AsFd::as_fd(&folder), &request);
     assert!(matches!(error, Err(ArtifactError::NotAFile)), "{error:?}");
 }
+
+#[test]
+fn a_file_that_is_too_long_is_not_read() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 40).unwrap();
+    let request = CacheRequest {
+        root: None,
+        compiler: Path::new(COMPILER),
+    };
+    let error = wasm_handler::cache::artifact(std::os::fd::AsFd::as_fd(&file), &request);
+    assert!(
+        matches!(error, Err(ArtifactError::TooLong { .. })),
+        "{error:?}"
+    );
+}

@@ -10,6 +10,8 @@ use std::os::fd::AsFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use sha2::{Digest as _, Sha256};
 
+use super::MAX_MODULE;
+
 /// Fits the second-level cache, so that hashing reads what was just copied from there.
 const CHUNK: usize = 128 << 10;
 
@@ -71,6 +73,10 @@ fn for_each_chunk(
             Ok(count) => {
                 each(&buffer[..count])?;
                 offset += count as u64;
+                // Its length was looked at before; this one is still being written.
+                if offset > MAX_MODULE {
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
             }
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -18,12 +18,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 pub use compiler::CompileError;
 pub use store::StoreError;
 
 use compiler::Compiler;
 use digest::Digest;
 use store::Store;
+
+/// A module is read as a whole by whoever starts the container: an image must not choose how much that is. Engines
+/// refuse a gigabyte; Python with its library is 18 MB.
+const MAX_MODULE: u64 = 512 << 20;
 
 /// Where compiled code comes from and where it is kept.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +64,8 @@ pub enum ArtifactError {
     Module { source: io::Error },
     #[error("the module is not a regular file")]
     NotAFile,
+    #[error("the module has {length} bytes, more than {MAX_MODULE}")]
+    TooLong { length: u64 },
     #[error(transparent)]
     Compile(#[from] CompileError),
 }
@@ -74,7 +82,7 @@ pub fn artifact(
         Err(StoreError::Key(error)) => return Err(error.into()),
         Err(reason) => return compile_uncached(&compiler, module, Some(reason)),
     };
-    require_regular(module)?;
+    require_readable(module)?;
     let seen = digest::of_file(module).map_err(|source| ArtifactError::Module { source })?;
     if let Some(fd) = store.find(&seen) {
         return Ok(Artifact {
@@ -134,7 +142,7 @@ fn compile_uncached(
     module: BorrowedFd<'_>,
     reason: Option<StoreError>,
 ) -> Result<Artifact, ArtifactError> {
-    require_regular(module)?;
+    require_readable(module)?;
     let (copy, _) = freeze(module)?;
     Ok(Artifact {
         fd: compiler.compile(copy)?,
@@ -147,12 +155,14 @@ fn freeze(module: BorrowedFd<'_>) -> Result<(File, Digest), ArtifactError> {
 }
 
 /// A pipe or a device as entrypoint would be read for ever.
-fn require_regular(module: impl AsFd) -> Result<(), ArtifactError> {
+fn require_readable(module: impl AsFd) -> Result<(), ArtifactError> {
     let stat = rustix::fs::fstat(module).map_err(|errno| ArtifactError::Module {
         source: errno.into(),
     })?;
-    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-        rustix::fs::FileType::RegularFile => Ok(()),
+    let length = stat.st_size as u64;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if length > MAX_MODULE => Err(ArtifactError::TooLong { length }),
+        FileType::RegularFile => Ok(()),
         _ => Err(ArtifactError::NotAFile),
     }
 }

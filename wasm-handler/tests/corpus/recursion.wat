@@ -1,0 +1,4 @@
+;; Calls itself until the stack is used up.
+(module
+  (func $deeper (param i64) (result i64) (i64.add (call $deeper (local.get 0)) (i64.const 1)))
+  (func (export "_start") (drop (call $deeper (i64.const 0)))))
