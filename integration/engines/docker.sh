@@ -8,6 +8,7 @@ named=(run --runtime tandem)
 
 shared_cgroup=docker
 
+ask() { docker version; }
 start_engine() {
   local network=true
   mkdir -p /etc/docker
