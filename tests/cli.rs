@@ -350,8 +350,6 @@ fn commands_that_are_missing_say_so_and_podmans_probes_see_it() {
     for arguments in [
         &["checkpoint", "--image-path", "/x", "--leave-running", "a"][..],
         &["restore", "-no-subreaper", "--bundle", "/x", "a"],
-        &["events", "--stats", "a"],
-        &["update", "--resources=-", "a"],
     ] {
         let outcome = place.tandem(arguments);
         assert_eq!(outcome.code, 1, "{arguments:?}");

@@ -21,9 +21,11 @@ mod join;
 mod kill;
 mod legacy;
 mod limits;
+mod oom;
 mod path;
 mod remove;
 mod rootless;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod unified;
@@ -33,3 +35,5 @@ pub use create::{Driver, Request};
 pub use error::{CgroupError, DeviceRuleFlaw, LimitFlaw, PathFlaw};
 pub use handle::{Cgroup, Member, Mode, Record};
 pub use join::Target;
+pub use oom::OomWatch;
+pub use stats::Stats;

@@ -32,6 +32,14 @@ pub enum Error {
     Launch(#[from] LaunchError),
     #[error("unable to apply cgroup configuration")]
     Cgroup(#[from] CgroupError),
+    #[error("container with id {id} is not running")]
+    NoEvents { id: String },
+    #[error("cannot read the statistics of container {id:?}")]
+    Stats { id: String, source: CgroupError },
+    #[error("cannot wait for events of container {id:?}")]
+    Watch { id: String, source: io::Error },
+    #[error("cannot change the limits")]
+    Limits(#[source] CgroupError),
     #[error("unable to init seccomp")]
     Seccomp(#[from] SeccompError),
     #[error(transparent)]

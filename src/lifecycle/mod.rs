@@ -8,23 +8,27 @@ pub use container::{Container, Status};
 pub use create::{create, run};
 pub use delete::delete;
 pub use error::Error;
+pub use events::{Event, follow, stats};
 pub use exec::exec;
 pub use freeze::{pause, resume};
 pub use id::{ContainerId, InvalidId};
 pub use kill::kill;
 pub use query::{list, pids, state};
 pub use start::start;
+pub use update::update;
 
 mod container;
 mod create;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod freeze;
 mod id;
 mod kill;
 mod query;
 mod start;
+mod update;
 
 /// What every operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

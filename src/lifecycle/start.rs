@@ -17,7 +17,7 @@ use crate::launch::hooks::{self, HookState};
 pub fn start(runtime: &Runtime, id: &ContainerId) -> Result<()> {
     let container = Container::find(runtime, id)?;
     // One start at a time: of two, the second has to see what the first has done.
-    let _lock = container.entry.lock(FlockArg::LockExclusive)?;
+    let lock = container.entry.lock(FlockArg::LockExclusive)?;
     let not_created = |status| Error::NotCreated {
         id: id.to_string(),
         status,
@@ -36,6 +36,8 @@ pub fn start(runtime: &Runtime, id: &ContainerId) -> Result<()> {
         source,
     })?;
     container.entry.remove_start()?;
+    // A hook may take its time, and `delete --force` must be able to end that.
+    drop(lock);
     run_poststart_hooks(&container, &fifo)
 }
 

@@ -13,6 +13,8 @@ use crate::lifecycle::Runtime;
 
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod features;
 mod freeze;
@@ -21,10 +23,12 @@ mod list;
 mod ps;
 mod run;
 mod signal;
+mod size;
 mod spec;
 mod start;
 mod state;
 mod unsupported;
+mod update;
 
 /// A command; its fields are its options and operands.
 trait Subcommand: Args {
@@ -62,7 +66,7 @@ pub(super) static ENTRIES: [Entry; 17] = [
     unsupported::CHECKPOINT,
     Entry::of::<create::Create>(),
     Entry::of::<delete::Delete>(),
-    unsupported::EVENTS,
+    Entry::of::<events::Events>(),
     Entry::of::<exec::Exec>(),
     Entry::of::<features::Features>(),
     Entry::of::<kill::Kill>(),
@@ -75,7 +79,7 @@ pub(super) static ENTRIES: [Entry; 17] = [
     Entry::of::<spec::Spec>(),
     Entry::of::<start::Start>(),
     Entry::of::<state::State>(),
-    unsupported::UPDATE,
+    Entry::of::<update::Update>(),
 ];
 
 impl Entry {

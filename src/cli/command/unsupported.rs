@@ -21,10 +21,6 @@ pub(super) const CHECKPOINT: Entry = Entry {
 
 pub(super) const RESTORE: Entry = refused("restore", |_, _| Err(NotSupported("restore").into()));
 
-pub(super) const EVENTS: Entry = refused("events", |_, _| Err(NotSupported("events").into()));
-
-pub(super) const UPDATE: Entry = refused("update", |_, _| Err(NotSupported("update").into()));
-
 const fn refused(name: &'static str, run: fn(&Runtime, ArgMatches) -> Outcome) -> Entry {
     Entry {
         name,

@@ -42,10 +42,9 @@ impl Mounter<'_> {
         };
         let tree = match make(&fresh, options.fresh_attributes()) {
             // Not the user namespace that owns the cgroup namespace, or an instance that is in use otherwise.
-            Err(MountError::Create {
-                source: Refusal(Errno::EPERM | Errno::EBUSY),
-                ..
-            }) => self.bound_cgroup2(mount.destination(), options)?,
+            Err(error) if matches!(error.no_filesystem(), Some(Errno::EPERM | Errno::EBUSY)) => {
+                self.bound_cgroup2(mount.destination(), options)?
+            }
             made => made?,
         };
         self.bind(tree, mount.destination(), &options.propagation)

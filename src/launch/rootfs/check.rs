@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
+use crate::launch::rootfs::dev;
 use crate::launch::rootfs::error::{InvalidMount, RootfsError};
 use crate::launch::rootfs::has_namespace;
 use crate::launch::rootfs::options::{MountOptions, Propagation};
@@ -19,12 +20,17 @@ pub fn check(spec: &Spec) -> Result<(), RootfsError> {
             reason,
         })?;
     }
-    root_propagation(spec)?;
+    let propagation = root_propagation(spec)?;
+    dev::check(spec).map_err(RootfsError::Dev)?;
     if !has_namespace(spec, LinuxNamespaceType::Mount) {
         let linux = spec.linux().as_ref();
         let present = |paths: Option<&Vec<String>>| paths.is_some_and(|paths| !paths.is_empty());
         let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
         let read_only = linux.and_then(|linux| linux.readonly_paths().as_ref());
+        if propagation.is_some() {
+            let property = "rootfsPropagation";
+            return Err(RootfsError::NoMountNamespace { property });
+        }
         for (property, paths) in [("maskedPaths", masked), ("readonlyPaths", read_only)] {
             if present(paths) {
                 return Err(RootfsError::NoMountNamespace { property });

@@ -15,7 +15,9 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, makedev, mknodat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, fstatat, makedev, mknodat,
+};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, faccessat, fchownat, symlinkat, unlinkat};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount, Spec};
@@ -98,6 +100,11 @@ pub fn fill(root: BorrowedFd, spec: &Spec, made: &[Made], how: Nodes) -> Result<
     }
     dev.add_links()?;
     Ok(dev)
+}
+
+/// Whether the devices of a config can be made at all. Pure.
+pub fn check(spec: &Spec) -> Result<(), DevError> {
+    nodes(spec).map(drop)
 }
 
 fn mounted_paths(spec: &Spec) -> HashSet<PathBuf> {
@@ -387,9 +394,21 @@ fn give(dir: BorrowedFd, name: &OsStr, node: &Node) -> Result<(), DevError> {
     }
     // A default ACL of the directory may have taken bits away.
     if stat.st_mode & 0o7777 != node.mode {
-        set_mode(made.as_fd(), node.mode).map_err(node.error())?;
+        change_mode(made.as_fd(), node.mode).map_err(node.error())?;
     }
     Ok(())
+}
+
+fn change_mode(node: BorrowedFd, mode: u32) -> Result<(), Errno> {
+    match set_mode(node, mode) {
+        // fchmodat2: Linux 6.6. The host's /proc is still there, and its link leads to just this file.
+        Err(Errno::ENOSYS) => {
+            let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+            let mode = Mode::from_bits_truncate(mode);
+            fchmodat(None, path.as_str(), mode, FchmodatFlags::FollowSymlink)
+        }
+        set => set,
+    }
 }
 
 /// Binds the host's node of the same path.

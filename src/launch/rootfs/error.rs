@@ -18,7 +18,8 @@ impl fmt::Display for Refusal {
             Errno::ENOSYS => f.write_str(
                 "this kernel has no such system call (or a seccomp filter hides it): Linux 5.12 or newer is needed",
             ),
-            errno => io::Error::from(errno).fmt(f),
+            // In the words of runc, which engines look for: "no such file or directory".
+            errno => f.write_str(&errno.desc().to_lowercase()),
         }
     }
 }
@@ -172,6 +173,18 @@ pub enum MountError {
     ControllerLink { name: String, source: Refusal },
     #[error("cannot hide the host's cgroups at {path:?}")]
     MaskCgroup { path: PathBuf, source: Refusal },
+}
+
+impl MountError {
+    /// The kernel's answer, if it was the file system that could not be had.
+    pub(super) fn no_filesystem(&self) -> Option<Errno> {
+        match self {
+            MountError::UnknownFilesystem { source, .. } | MountError::Create { source, .. } => {
+                Some(source.0)
+            }
+            _ => None,
+        }
+    }
 }
 
 fn said(complaint: &Option<String>) -> String {

@@ -165,11 +165,9 @@ impl<'p> Rootfs<'p> {
         self.dev.mount_console(slave).map_err(RootfsError::Console)
     }
 
-    /// Takes back what only the set-up was allowed: to be called in the new root, after all hooks that may write to it.
+    /// Takes back what only the set-up was allowed: to be called in the new root, after [`Rootfs::dev_console`], sysctls
+    /// and all hooks that may write to it.
     pub fn finish(&self) -> Result<(), RootfsError> {
-        if self.entry == Entry::Chroot {
-            return Ok(());
-        }
         let read_only = MountAttr::setting(ATTR_RDONLY);
         for made in self.made.iter().filter(|made| made.read_only_later) {
             let Some(mount) = &made.root else { continue };

@@ -18,7 +18,8 @@ use crate::launch::rootfs::copy_up;
 use crate::launch::rootfs::error::{MountError, Refusal};
 use crate::launch::rootfs::options::{MountOptions, Propagation};
 use crate::launch::rootfs::proc_guard::{self, Kind};
-use crate::launch::rootfs::resolve::{self, LastLink, Missing, Place, clean};
+use crate::launch::rootfs::resolve::{self, LastLink, Missing, Place, clean, without_root};
+use crate::launch::rootfs::sources::{self, Source};
 use crate::launch::rootfs::{CgroupView, Plan};
 use crate::sys::mount::{
     ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, CWD, FsContext, MountAttr, Reach, attach,
@@ -94,22 +95,18 @@ pub struct Fresh<'f> {
 impl Mounter<'_> {
     /// Makes the mount number `index` of config.json.
     pub fn mount(&mut self, index: usize, mount: &Mount) -> Result<(), MountError> {
+        let mut moved = None;
+        if let Some(inside) = without_root(self.plan.rootfs, mount.destination()) {
+            moved.insert(mount.clone()).set_destination(inside);
+        }
+        let mount = moved.as_ref().unwrap_or(mount);
         let options = MountOptions::of(mount);
         let destination = mount.destination();
         if options.is_remount() {
             return self.remount(mount, &options);
         }
         if options.is_bind() {
-            let tree = match self.plan.sources.take(index) {
-                Some(tree) => tree,
-                None => {
-                    let source = self
-                        .plan
-                        .bundle
-                        .join(mount.source().as_deref().unwrap_or(Path::new("")));
-                    open_bind_source(&source, &options)?
-                }
-            };
+            let tree = self.bind_source(index, mount, &options)?;
             return self.bind(tree, destination, &options.propagation);
         }
         let fstype = mount.typ().as_deref().unwrap_or_default();
@@ -123,6 +120,25 @@ impl Mounter<'_> {
                 self.mount_cgroup2(mount, &options)
             }
             _ => self.mount_fresh(mount, fstype, &options),
+        }
+    }
+
+    fn bind_source(
+        &self,
+        index: usize,
+        mount: &Mount,
+        options: &MountOptions,
+    ) -> Result<OwnedFd, MountError> {
+        let source = mount.source().as_deref().unwrap_or(Path::new(""));
+        let source = self.plan.bundle.join(source);
+        match self.plan.sources.take(index) {
+            Some(Source::Tree(tree)) => Ok(tree),
+            Some(Source::Maps(namespace)) => {
+                let tree = open_bind_source(&source, options)?;
+                sources::map_ids(tree.as_fd(), &namespace, options, &source)?;
+                Ok(tree)
+            }
+            None => open_bind_source(&source, options),
         }
     }
 
@@ -223,10 +239,9 @@ impl Mounter<'_> {
         let made = match make(&fresh, options.fresh_attributes()) {
             // user_namespaces(7): sysfs shows a network namespace, whose owner alone may mount it. A user namespace on
             // the host's network gets the host's view instead, with the flags asked for all the way down.
-            Err(MountError::Create {
-                source: Refusal(Errno::EPERM),
-                ..
-            }) if fstype == "sysfs" => self.host_sys(options)?,
+            Err(error) if fstype == "sysfs" && error.no_filesystem() == Some(Errno::EPERM) => {
+                self.host_sys(options)?
+            }
             made => made?,
         };
         attach(made.as_fd(), place.fd.as_fd())

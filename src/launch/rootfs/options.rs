@@ -336,13 +336,14 @@ impl MountOptions {
     }
 
     /// What to change where flags of the source are locked, as they are in a mount namespace whose user namespace has
-    /// less privilege than the one it was copied from: only what the options name.
+    /// less privilege than the one it was copied from: only what the options name, and the one flag that has no lock.
     pub fn named_attributes(&self) -> MountAttr {
         let mut attr = MountAttr {
             set: self.plain_attributes() & !ATTR_NODIRATIME,
             clear: attributes(self.cleared) & !ATTR_NODIRATIME,
             ..MountAttr::default()
         };
+        attr.clear |= ATTR_NOSYMFOLLOW & !attr.set;
         self.change_access_time(&mut attr);
         attr
     }

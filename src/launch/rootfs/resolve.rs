@@ -69,6 +69,13 @@ pub fn clean(path: &Path) -> PathBuf {
     cleaned
 }
 
+/// The path in the container of a destination that names it by its place on the host, below the root file system, as
+/// old engines did and runc still takes it; `None` for all others.
+pub fn without_root(rootfs: &Path, destination: &Path) -> Option<PathBuf> {
+    let below = destination.strip_prefix(rootfs).ok()?;
+    (rootfs.parent().is_some()).then(|| Path::new("/").join(below))
+}
+
 /// Opens what is at `path` below `root`, without following a single link.
 fn open_plain(root: BorrowedFd, path: &Path, flags: i32) -> Result<OwnedFd, Errno> {
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
@@ -329,6 +336,15 @@ mod tests {
         assert_eq!(clean(Path::new("/a/./b/../c/")), Path::new("a/c"));
         assert_eq!(clean(Path::new("../../x")), Path::new("x"));
         assert_eq!(clean(Path::new("/..")), Path::new(""));
+    }
+
+    #[test]
+    fn a_destination_below_the_root_on_the_host_is_taken_for_one_inside() {
+        let inside = |path| without_root(Path::new("/run/c/rootfs"), Path::new(path));
+        assert_eq!(inside("/run/c/rootfs/mnt"), Some("/mnt".into()));
+        assert_eq!(inside("/run/c/rootfs2"), None);
+        assert_eq!(inside("/mnt"), None);
+        assert_eq!(without_root(Path::new("/"), Path::new("/mnt")), None);
     }
 
     #[test]

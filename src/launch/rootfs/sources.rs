@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -24,27 +25,37 @@ use crate::sys::mount::{ATTR_IDMAP, MountAttr, Reach, set_attributes, user_names
 /// asked for.
 #[derive(Debug, Default)]
 pub struct Sources {
-    trees: RefCell<HashMap<usize, OwnedFd>>,
+    opened: RefCell<HashMap<usize, Source>>,
+}
+
+/// What was opened for one mount.
+#[derive(Debug)]
+pub enum Source {
+    /// The whole of it, ready to be attached.
+    Tree(OwnedFd),
+    /// The user namespace with the maps. The mount itself is opened when its turn comes, since its source may lie on
+    /// a mount that comes before it.
+    Maps(Rc<OwnedFd>),
 }
 
 impl Sources {
     /// To be called in the parent, on the host, in a single-threaded process.
     pub fn open(spec: &Spec, bundle: &Path) -> Result<Sources, RootfsError> {
         let mut opener = Opener::new(spec, bundle);
-        let mut trees = HashMap::new();
+        let mut all = HashMap::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let opened = opener.open(mount).map_err(|cause| wrap(mount, cause))?;
-            if let Some(tree) = opened {
-                trees.insert(index, tree);
+            if let Some(source) = opened {
+                all.insert(index, source);
             }
         }
         Ok(Sources {
-            trees: RefCell::new(trees),
+            opened: RefCell::new(all),
         })
     }
 
-    pub(super) fn take(&self, index: usize) -> Option<OwnedFd> {
-        self.trees.borrow_mut().remove(&index)
+    pub(super) fn take(&self, index: usize) -> Option<Source> {
+        self.opened.borrow_mut().remove(&index)
     }
 }
 
@@ -59,7 +70,7 @@ struct Opener<'s> {
     spec: &'s Spec,
     bundle: &'s Path,
     user_namespace: bool,
-    namespaces: HashMap<Maps, OwnedFd>,
+    namespaces: HashMap<Maps, Rc<OwnedFd>>,
 }
 
 impl<'s> Opener<'s> {
@@ -72,7 +83,7 @@ impl<'s> Opener<'s> {
         }
     }
 
-    fn open(&mut self, mount: &Mount) -> Result<Option<OwnedFd>, MountError> {
+    fn open(&mut self, mount: &Mount) -> Result<Option<Source>, MountError> {
         // Most containers have neither.
         let mapped = mount.uid_mappings().is_some()
             || mount
@@ -101,7 +112,7 @@ impl<'s> Opener<'s> {
                 source: Refusal(Errno::EPERM),
                 ..
             }) => Ok(None),
-            opened => opened.map(Some),
+            opened => opened.map(Source::Tree).map(Some),
         }
     }
 
@@ -110,39 +121,32 @@ impl<'s> Opener<'s> {
         mount: &Mount,
         source: &Path,
         options: &MountOptions,
-    ) -> Result<OwnedFd, MountError> {
+    ) -> Result<Source, MountError> {
         if !geteuid().is_root() {
             return Err(MountError::RootlessIdmap);
         }
-        let tree = open_bind_source(source, options)?;
         let namespace = self.mapping_namespace(mount)?;
-        let attr = MountAttr {
-            set: ATTR_IDMAP,
-            userns_fd: namespace.as_raw_fd() as u64,
-            ..MountAttr::default()
-        };
-        let reach = match options.idmap {
-            Idmap::Tree => Reach::Tree,
-            Idmap::One | Idmap::None => Reach::One,
-        };
-        set_attributes(tree.as_fd(), reach, &attr).map_err(|errno| MountError::Idmap {
-            path: source.into(),
-            source: Refusal(errno),
-        })?;
-        Ok(tree)
+        if !self.user_namespace {
+            return Ok(Source::Maps(namespace));
+        }
+        // mount_setattr(2): mapping takes privilege over the file system, which the container's root will not have.
+        let tree = open_bind_source(source, options)?;
+        map_ids(tree.as_fd(), &namespace, options, source)?;
+        Ok(Source::Tree(tree))
     }
 
     /// The user namespace with the mount's own maps, or the container's. One for all mounts with the same maps.
-    fn mapping_namespace(&mut self, mount: &Mount) -> Result<&OwnedFd, MountError> {
+    fn mapping_namespace(&mut self, mount: &Mount) -> Result<Rc<OwnedFd>, MountError> {
         use std::collections::hash_map::Entry;
         match self.namespaces.entry(maps(self.spec, mount)) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Occupied(known) => Ok(Rc::clone(known.get())),
             Entry::Vacant(place) => {
                 let opened = match place.key() {
                     Maps::Join(path) => File::open(path).map(OwnedFd::from),
                     Maps::Texts { uid, gid } => user_namespace(uid, gid),
                 };
-                Ok(place.insert(opened.map_err(MountError::IdmapNamespace)?))
+                let opened = Rc::new(opened.map_err(MountError::IdmapNamespace)?);
+                Ok(Rc::clone(place.insert(opened)))
             }
         }
     }
@@ -174,6 +178,28 @@ impl<'s> Opener<'s> {
                 || (meta.mode() & 0o010 != 0 && is_root(gids, meta.gid()))
         })
     }
+}
+
+/// Maps the ids of a detached mount.
+pub fn map_ids(
+    tree: BorrowedFd,
+    namespace: &OwnedFd,
+    options: &MountOptions,
+    source: &Path,
+) -> Result<(), MountError> {
+    let attr = MountAttr {
+        set: ATTR_IDMAP,
+        userns_fd: namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    let reach = match options.idmap {
+        Idmap::Tree => Reach::Tree,
+        Idmap::One | Idmap::None => Reach::One,
+    };
+    set_attributes(tree, reach, &attr).map_err(|errno| MountError::Idmap {
+        path: source.into(),
+        source: Refusal(errno),
+    })
 }
 
 fn maps(spec: &Spec, mount: &Mount) -> Maps {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{PipeWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -31,6 +32,7 @@ pub type Outcome = Result<String, String>;
 impl Container {
     /// A root file system that has next to nothing.
     pub fn new() -> Container {
+        quieten_children();
         let template = std::env::temp_dir().join("tandem-rootfs-XXXXXX");
         let dir = nix::unistd::mkdtemp(&template).unwrap();
         let rootfs = dir.join("rootfs");
@@ -116,6 +118,13 @@ impl Container {
         self
     }
 
+    pub fn without_namespace(mut self, kind: &str) -> Container {
+        let namespaces = &mut self.config["linux"]["namespaces"];
+        let kept = |namespace: &Value| namespace["type"] != kind;
+        namespaces.as_array_mut().unwrap().retain(kept);
+        self
+    }
+
     /// In a new user namespace with the ids from 100000 on.
     pub fn user_namespace(mut self) -> Container {
         self.user_namespace = true;
@@ -195,19 +204,18 @@ impl Container {
         }
         // What the launch's parent does comes first, with the host's rights.
         let sources = check(spec).and_then(|()| Sources::open(spec, &self.dir));
-        let mut flags = CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWNET;
-        if self.user_namespace {
-            flags |= CloneFlags::CLONE_NEWUSER;
-        }
-        if self.config["linux"]["namespaces"]
-            .to_string()
-            .contains("cgroup")
-        {
-            flags |= CloneFlags::CLONE_NEWCGROUP;
+        let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+        let asked = self.config["linux"]["namespaces"].to_string();
+        for (kind, flag) in [
+            ("ipc", CloneFlags::CLONE_NEWIPC),
+            ("uts", CloneFlags::CLONE_NEWUTS),
+            ("network", CloneFlags::CLONE_NEWNET),
+            ("user", CloneFlags::CLONE_NEWUSER),
+            ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+        ] {
+            if asked.contains(kind) {
+                flags |= flag;
+            }
         }
         unshare(flags).ok()?;
         (&tell).write_all(b"!").ok()?;
@@ -217,15 +225,9 @@ impl Container {
             nix::unistd::setuid(0.into()).ok()?;
         }
         let first = forked(|| {
-            // The usual hook looks for the program's debug information, which is not in the container.
-            let report = into.try_clone();
-            std::panic::set_hook(Box::new(move |panic| {
-                let told = report.as_ref().map(|mut into| write!(into, "!{panic}"));
-                drop(told);
-            }));
             let outcome = sources.map_err(|error| chain(&error)).and_then(|sources| {
                 let whole = std::panic::AssertUnwindSafe(|| self.set_up(spec, sources, look));
-                std::panic::catch_unwind(whole).map_err(|_panic| String::new())?
+                std::panic::catch_unwind(whole).unwrap_or_else(|told| Err(panic_text(&*told)))
             });
             let text = match outcome {
                 Ok(report) => format!("+{report}"),
@@ -276,6 +278,27 @@ impl Drop for Container {
 fn make_private() {
     let private = MountAttr::propagation(libc::MS_PRIVATE);
     set_attributes_at(Path::new("/"), Reach::Tree, &private).unwrap();
+}
+
+/// The usual hook looks for the program's debug information, which is not in the container; and none can be set in a
+/// child, whose other threads are gone with the locks they had.
+fn quieten_children() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        let parent = std::process::id();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::process::id() == parent {
+                usual(panic);
+            }
+        }));
+    });
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or_default())
 }
 
 pub fn chain(error: &(dyn Error + 'static)) -> String {

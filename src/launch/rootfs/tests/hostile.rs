@@ -277,7 +277,7 @@ fn a_mount_point_swapped_for_a_link_never_leads_outside() {
     fs::create_dir(&victim).unwrap();
     symlink(&victim, volume.join("link")).unwrap();
     let swapper = forked(|| swap_for_ever(&volume)).unwrap();
-    let outcomes: Vec<_> = (0..200).map(|_| container.run(|_| String::new())).collect();
+    let outcomes: Vec<_> = (0..100).map(|_| container.run(|_| String::new())).collect();
     nix::sys::signal::kill(swapper, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(swapper, None).unwrap();
     assert!(names(&victim).is_empty(), "{:?}", names(&victim));

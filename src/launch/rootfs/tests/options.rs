@@ -209,7 +209,7 @@ fn a_missing_source_is_named_and_leaves_no_mount_point() {
     }));
     let error = container.run(|_| String::new()).unwrap_err();
     let expected = "error mounting \"/no/such/thing\" to rootfs at \"/new\": cannot open bind source \"/no/such/thing\": \
-                    No such file or directory (os error 2)";
+                    no such file or directory";
     assert_eq!(error, expected);
     assert!(!container.rootfs().join("new").exists());
 }
@@ -366,6 +366,28 @@ fn ids_are_mapped_by_the_maps_of_the_mount() {
 
 #[test]
 #[ignore = "needs root: mounts"]
+fn a_mount_can_have_an_earlier_one_as_its_source() {
+    let container = Container::new()
+        .mount(json!({"destination": "/first", "source": "source", "options": ["bind"]}))
+        .mount(
+            json!({"destination": "/second", "source": "rootfs/first", "options": ["rbind", "ro"]}),
+        )
+        .mount(json!({
+            "destination": "/third", "source": "rootfs/first", "options": ["rbind"],
+            "uidMappings": [{"containerID": 0, "hostID": 5000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 6000, "size": 1}]
+        }));
+    fs::create_dir(container.host("source")).unwrap();
+    fs::write(container.host("source/file"), "").unwrap();
+    let outcome = container.run(|_| {
+        let (second, third) = (fs::metadata("/second/file"), fs::metadata("/third/file"));
+        format!("{} {}", second.unwrap().uid(), third.unwrap().uid())
+    });
+    assert_eq!(outcome.as_deref(), Ok("0 5000"));
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
 fn without_a_pivot_the_hosts_proc_is_out_of_reach() {
     let outcome = Container::new().no_pivot().run(|_| {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -373,6 +395,23 @@ fn without_a_pivot_the_hosts_proc_is_out_of_reach() {
         format!("{} {}", procs.count(), Path::new("/etc/image").exists())
     });
     assert_eq!(outcome.as_deref(), Ok("1 true"));
+}
+
+#[test]
+#[ignore = "needs root: mounts"]
+fn without_a_mount_namespace_the_root_is_entered_by_chroot() {
+    let container = Container::new()
+        .without_namespace("mount")
+        .set("root", json!({"path": "rootfs", "readonly": true}));
+    let outcome = container.run(|_| {
+        let there = Path::new("/etc/image").exists();
+        format!(
+            "{there} {} {}",
+            Path::new("/dev/null").exists(),
+            can_write("/new")
+        )
+    });
+    assert_eq!(outcome.as_deref(), Ok("true true false"));
 }
 
 #[test]

@@ -61,6 +61,23 @@ fn an_idmapped_mount_takes_the_containers_own_maps() {
 
 #[test]
 #[ignore = "needs root: user namespaces"]
+fn on_the_hosts_network_sys_is_the_hosts_read_only_all_the_way_down() {
+    let container = Container::new()
+        .user_namespace()
+        .without_namespace("network");
+    let outcome = container.run(|_| {
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let sys = text.lines().filter(|line| line.contains(" /sys"));
+        let writable = sys
+            .clone()
+            .filter(|line| !line.split(' ').nth(5).unwrap().starts_with("ro"));
+        format!("{} {}", sys.count() > 1, writable.count())
+    });
+    assert_eq!(outcome.as_deref(), Ok("true 0"));
+}
+
+#[test]
+#[ignore = "needs root: user namespaces"]
 fn locked_flags_are_kept_and_cannot_be_cleared() {
     // mount_namespaces(7): the flags that a mount has when it is copied into the namespace are locked.
     fn lock(dir: &Path) {
