@@ -10,6 +10,7 @@ start_containerd() { # CONFIG-FILE
 
 shared_cgroup=default
 
+ask() { ctr version; }
 start_engine() {
   local archive
   drop_limits_of_absent_controllers
@@ -33,7 +34,7 @@ remove() {
 # Signals a task and prints the exit code that it ends with.
 end_with() { # SIGNAL ID
   ctr task kill -s "$1" "$2"
-  eventually 2 is_in_status "$2" STOPPED
+  within 2 is_in_status "$2" STOPPED || fail "$2 did not end within 2 s of $1"
   # says the exit code unless it is 0
   ctr task rm "$2" 2>&1 | { grep -oE 'exit (status|code) [0-9]+' || echo exit code 0; } | awk '{print $3}'
 }

@@ -9,6 +9,7 @@ cri() { "$here/lib/cri.py" "$@"; }
 
 shared_cgroup=k8s.io
 
+ask() { cri Version; }
 start_engine() {
   local plugins=/usr/lib/cni archive
   drop_limits_of_absent_controllers

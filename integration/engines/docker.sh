@@ -6,8 +6,14 @@ named=(run --runtime tandem)
 # shellcheck source=docker_like.sh
 . "$here/engines/docker_like.sh"
 
+# Docker 26 takes every failure of exec for 126, with runc as well; 28 tells them apart.
+exec_code_of_a_missing_program() {
+  if [ "$(docker version -f '{{.Server.Version}}' | cut -d . -f 1)" -ge 28 ]; then echo 127; else echo 126; fi
+}
+
 shared_cgroup=docker
 
+ask() { docker version; }
 start_engine() {
   local network=true
   mkdir -p /etc/docker

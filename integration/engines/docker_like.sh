@@ -6,6 +6,9 @@ cli=${cli:?the engine names its command}
 # A Linux service that ends at SIGTERM as services do, and says that it lives.
 linux_service='trap "echo linux ends; exit 0" TERM; while :; do echo linux tick; sleep 0.2; done'
 
+# An engine may know another one, whatever the runtime says.
+exec_code_of_a_missing_program() { echo 127; }
+
 is_running() { same true "$("$cli" inspect -f '{{.State.Running}}' "$1")" "is $1 running"; }
 exit_code_of() { "$cli" inspect -f '{{.State.ExitCode}}' "$1"; }
 logs_have() { "$cli" logs "$1" 2>&1 | grep -q "$2"; }
@@ -74,7 +77,7 @@ exec_of_a_missing_program_gives_127_and_of_a_plain_file_126() {
   trap 'remove exec-bad' EXIT
   "$cli" run -d --name exec-bad "$linux_image" sh -c "$linux_service" >/dev/null
   try "$cli" exec exec-bad /no/such/program
-  same 127 "$status" "exit status of exec of a missing program ($stderr)"
+  same "$(exec_code_of_a_missing_program)" "$status" "exit status of exec of a missing program ($stderr)"
   try "$cli" exec exec-bad /etc/plain
   same 126 "$status" "exit status of exec of a plain file ($stderr)"
   is_running exec-bad

@@ -36,8 +36,9 @@ within() {
   done
 }
 
+# For what takes as long as it takes. The seconds are for a machine at rest; a busy one may need some times as many.
 eventually() { # SECONDS COMMAND...
-  within "$@" || fail "not within $1 s: ${*:2}"
+  within $(($1 * 4)) "${@:2}" || fail "not within $(($1 * 4)) s: ${*:2}"
 }
 
 # Runs the command, keeps its standard output, standard error and exit status.
@@ -52,13 +53,20 @@ try() {
   rm "$errors"
 }
 
-# Runs the command, which has to succeed within that many milliseconds.
-at_most() { # MILLISECONDS COMMAND...
-  local limit=$1 begun=${EPOCHREALTIME/[.,]/} took
-  shift
+milliseconds() { # COMMAND...
+  local begun=${EPOCHREALTIME/[.,]/}
   "$@" >/dev/null
-  took=$(((${EPOCHREALTIME/[.,]/} - begun) / 1000))
-  [ "$took" -le "$limit" ] || fail "$* took $took ms"
+  echo $(((${EPOCHREALTIME/[.,]/} - begun) / 1000))
+}
+
+# Runs the command, which has to succeed within that many milliseconds, not counting what the engine's client itself takes:
+# on a busy machine, seconds may go by before it has asked for anything. `ask` is the engine's cheapest question.
+at_most() { # MILLISECONDS COMMAND...
+  local limit=$1 client took
+  shift
+  client=$(milliseconds ask)
+  took=$(milliseconds "$@")
+  [ $((took - client)) -le "$limit" ] || fail "$* took $took ms, $client ms of which the client"
 }
 
 # Runs the command at a terminal; when it has said READY, types LINE. Prints what the terminal showed.
