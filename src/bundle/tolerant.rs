@@ -1,7 +1,7 @@
 //! A second try at a document that the typed parse refused, for what runc takes with a warning.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The capability sets of `process.capabilities` (config.md, "Linux Process").
 const SETS: [&str; 5] = [
@@ -27,7 +27,27 @@ pub(super) fn parse<T: DeserializeOwned>(
         None => &mut document,
     };
     drop_unknown_capabilities(process);
+    add_defaults(process);
     serde_json::from_value(document).map_err(|_later| first)
+}
+
+/// What Go reads as zero where it is missing: the user is root, the I/O priority the highest of its class.
+fn add_defaults(process: &mut Value) {
+    let Some(process) = process.as_object_mut() else {
+        return;
+    };
+    let user = process.entry("user").or_insert(Value::Null);
+    if user.is_null() {
+        *user = json!({});
+    }
+    for id in ["uid", "gid"] {
+        if let Some(user) = user.as_object_mut() {
+            user.entry(id).or_insert(json!(0));
+        }
+    }
+    if let Some(priority) = process.get_mut("ioPriority").and_then(Value::as_object_mut) {
+        priority.entry("priority").or_insert(json!(0));
+    }
 }
 
 fn drop_unknown_capabilities(process: &mut Value) {
@@ -58,6 +78,14 @@ mod tests {
         let process = parse_process(text).unwrap();
         let sets = process.capabilities().clone().unwrap();
         assert_eq!(sets.bounding().clone().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_process_without_a_user_runs_as_root() {
+        let text = br#"{"cwd":"/","args":["true"],"ioPriority":{"class":"IOPRIO_CLASS_IDLE"}}"#;
+        let process = parse_process(text).unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        assert_eq!(process.io_priority().as_ref().unwrap().priority(), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Container, ContainerId, Error, Result, Runtime, Status};
-use crate::launch::hooks::{self, HookState};
+use crate::launch::hooks::{self, HookState, Place};
 
 /// Starts the container's program.
 ///
@@ -68,7 +68,11 @@ pub(super) fn run_poststart(
         bundle: container.bundle(),
         annotations: (!record.annotations.is_empty()).then_some(&record.annotations),
     };
-    hooks::run("poststart", Some(hooks), &state).map_err(|error| {
+    let place = Place {
+        directory: Some(container.bundle()),
+        ..Place::default()
+    };
+    hooks::run("poststart", Some(hooks), &state, place).map_err(|error| {
         if let Err(error) = record.init.signal(libc::SIGKILL) {
             tracing::debug!("cannot end the container after its poststart hook failed: {error}");
         }
