@@ -28,6 +28,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     };
     drop_unknown_capabilities(process);
     add_defaults(process);
+    rename_scheduler_flags(process);
     serde_json::from_value(document).map_err(|_later| first)
 }
 
@@ -47,6 +48,21 @@ fn add_defaults(process: &mut Value) {
     }
     if let Some(priority) = process.get_mut("ioPriority").and_then(Value::as_object_mut) {
         priority.entry("priority").or_insert(json!(0));
+    }
+}
+
+/// oci-spec 0.10 derives other names for two flags than the specification has (config.md, "scheduler").
+fn rename_scheduler_flags(process: &mut Value) {
+    let flags = process
+        .pointer_mut("/scheduler/flags")
+        .and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        let derived = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = derived.into();
     }
 }
 
@@ -86,6 +102,17 @@ mod tests {
         let process = parse_process(text).unwrap();
         assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
         assert_eq!(process.io_priority().as_ref().unwrap().priority(), 0);
+    }
+
+    #[test]
+    fn scheduler_flags_have_the_names_of_the_specification() {
+        let flags = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS"];
+        for flag in flags.map(|flag| format!("SCHED_FLAG_{flag}")) {
+            let text = format!(
+                r#"{{"cwd":"/","scheduler":{{"policy":"SCHED_OTHER","flags":["{flag}"]}}}}"#
+            );
+            parse_process(text.as_bytes()).unwrap();
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 
@@ -340,6 +340,11 @@ pub(super) fn hand_over_terminal(
     match to {
         Console::Socket(socket) => console::send(socket.as_fd(), terminal.master.as_fd())?,
         Console::Relay => {
+            // Standard output is still that of the runtime. A file or a pipe gets lines, as from any other program; only a
+            // screen wants the cursor returned.
+            if !io::stdout().is_terminal() {
+                console::end_lines_plainly(terminal.slave.as_fd())?;
+            }
             channel.ask(&Report::Terminal(terminal.master))?;
         }
     }

@@ -1,6 +1,6 @@
 //! A container in the foreground: its signals, its end, and its terminal when this program stands in between.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{self, OutputFlags, SetArg, Termios};
+use nix::sys::termios::{self, SetArg, Termios};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -173,10 +173,6 @@ impl Screen {
             termios::tcsetattr(&input, SetArg::TCSANOW, &raw)
                 .map_err(|errno| RelayError::Terminal(errno.into()))?;
         }
-        if !io::stdout().is_terminal() {
-            // A file or a pipe gets lines, as from any other program; only a screen wants the cursor returned.
-            end_lines_plainly(&master).map_err(|errno| RelayError::Terminal(errno.into()))?;
-        }
         let screen = Self {
             input,
             output,
@@ -261,13 +257,6 @@ impl Drop for Screen {
             tracing::warn!("cannot restore the terminal's settings: {errno}");
         }
     }
-}
-
-/// Stops a terminal from writing `\n` as `\r\n` (termios(3), ONLCR).
-fn end_lines_plainly(master: &OwnedFd) -> Result<(), Errno> {
-    let mut settings = termios::tcgetattr(master)?;
-    settings.output_flags.remove(OutputFlags::ONLCR);
-    termios::tcsetattr(master, SetArg::TCSANOW, &settings)
 }
 
 /// Reads what is there; `false` at the end of the stream. EIO is the end of a terminal.

@@ -54,7 +54,7 @@ pub enum StateError {
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
-const START: &str = "start";
+const START: &str = "exec.fifo";
 
 /// The directory that `--root` names.
 #[derive(Debug)]
