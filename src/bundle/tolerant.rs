@@ -106,7 +106,13 @@ mod tests {
 
     #[test]
     fn scheduler_flags_have_the_names_of_the_specification() {
-        let flags = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS"];
+        let flags = [
+            "RESET_ON_FORK",
+            "RECLAIM",
+            "DL_OVERRUN",
+            "KEEP_POLICY",
+            "KEEP_PARAMS",
+        ];
         for flag in flags.map(|flag| format!("SCHED_FLAG_{flag}")) {
             let text = format!(
                 r#"{{"cwd":"/","scheduler":{{"policy":"SCHED_OTHER","flags":["{flag}"]}}}}"#

