@@ -8,9 +8,10 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 pub use chain::one_line;
@@ -80,6 +81,15 @@ pub struct LogError {
     source: io::Error,
 }
 
+/// The number of the log's descriptor, while there is a log: a process that closes descriptors by number has to spare it.
+static LOG: OnceLock<RawFd> = OnceLock::new();
+
+/// The descriptor of the log file, if there is one.
+#[must_use]
+pub fn log_descriptor() -> Option<RawFd> {
+    LOG.get().copied()
+}
+
 /// Where errors go; the events of `tracing` go the same way.
 #[derive(Debug)]
 pub struct Reporter {
@@ -127,9 +137,14 @@ impl Reporter {
                 source,
             })
         };
+        let log = log.map(open).transpose()?;
+        if let Some(file) = &log {
+            // Set before only by another reporter (in a test of this library), which is then the one to spare.
+            LOG.get_or_init(|| file.as_raw_fd());
+        }
         let sink = Arc::new(Sink {
             program: program.to_owned(),
-            log: log.map(open).transpose()?,
+            log,
             format,
         });
         events::install(Arc::clone(&sink), level);

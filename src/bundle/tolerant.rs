@@ -1,7 +1,7 @@
 //! A second try at a document that the typed parse refused, for what runc takes with a warning.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The capability sets of `process.capabilities` (config.md, "Linux Process").
 const SETS: [&str; 5] = [
@@ -27,7 +27,43 @@ pub(super) fn parse<T: DeserializeOwned>(
         None => &mut document,
     };
     drop_unknown_capabilities(process);
+    add_defaults(process);
+    rename_scheduler_flags(process);
     serde_json::from_value(document).map_err(|_later| first)
+}
+
+/// What Go reads as zero where it is missing: the user is root, the I/O priority the highest of its class.
+fn add_defaults(process: &mut Value) {
+    let Some(process) = process.as_object_mut() else {
+        return;
+    };
+    let user = process.entry("user").or_insert(Value::Null);
+    if user.is_null() {
+        *user = json!({});
+    }
+    for id in ["uid", "gid"] {
+        if let Some(user) = user.as_object_mut() {
+            user.entry(id).or_insert(json!(0));
+        }
+    }
+    if let Some(priority) = process.get_mut("ioPriority").and_then(Value::as_object_mut) {
+        priority.entry("priority").or_insert(json!(0));
+    }
+}
+
+/// oci-spec 0.10 derives other names for two flags than the specification has (config.md, "scheduler").
+fn rename_scheduler_flags(process: &mut Value) {
+    let flags = process
+        .pointer_mut("/scheduler/flags")
+        .and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        let derived = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = derived.into();
+    }
 }
 
 fn drop_unknown_capabilities(process: &mut Value) {
@@ -58,6 +94,31 @@ mod tests {
         let process = parse_process(text).unwrap();
         let sets = process.capabilities().clone().unwrap();
         assert_eq!(sets.bounding().clone().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_process_without_a_user_runs_as_root() {
+        let text = br#"{"cwd":"/","args":["true"],"ioPriority":{"class":"IOPRIO_CLASS_IDLE"}}"#;
+        let process = parse_process(text).unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        assert_eq!(process.io_priority().as_ref().unwrap().priority(), 0);
+    }
+
+    #[test]
+    fn scheduler_flags_have_the_names_of_the_specification() {
+        let flags = [
+            "RESET_ON_FORK",
+            "RECLAIM",
+            "DL_OVERRUN",
+            "KEEP_POLICY",
+            "KEEP_PARAMS",
+        ];
+        for flag in flags.map(|flag| format!("SCHED_FLAG_{flag}")) {
+            let text = format!(
+                r#"{{"cwd":"/","scheduler":{{"policy":"SCHED_OTHER","flags":["{flag}"]}}}}"#
+            );
+            parse_process(text.as_bytes()).unwrap();
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::termios::{self, OutputFlags, SetArg};
 use oci_spec::runtime::Process;
 
 use crate::sys::process as sys;
@@ -94,6 +95,22 @@ pub fn open(process: &Process) -> Result<Terminal, ConsoleError> {
     Ok(Terminal {
         master: master.into(),
         slave,
+    })
+}
+
+/// Stops a terminal from writing `\n` as `\r\n` (termios(3), ONLCR).
+///
+/// # Errors
+/// [`ConsoleError::Setup`]
+pub fn end_lines_plainly(slave: BorrowedFd<'_>) -> Result<(), ConsoleError> {
+    let change = || {
+        let mut settings = termios::tcgetattr(slave)?;
+        settings.output_flags.remove(OutputFlags::ONLCR);
+        termios::tcsetattr(slave, SetArg::TCSANOW, &settings)
+    };
+    change().map_err(|errno| ConsoleError::Setup {
+        what: "set the line ends of",
+        source: errno.into(),
     })
 }
 

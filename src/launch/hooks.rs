@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::Hook;
 use serde::Serialize;
 
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{pidfd_open, signal_words};
 
 /// The state of the container as a hook reads it from its standard input (runtime.md, "State").
 #[derive(Debug, Clone, Serialize)]
@@ -30,23 +30,23 @@ pub struct HookState<'a> {
 /// Why a hook counts as failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    #[error("error running {kind} hook #{index} {path:?}: cannot start it")]
+    #[error("error running {kind} hook #{index}: {path:?}: cannot start it")]
     Start {
         kind: &'static str,
         index: usize,
         path: PathBuf,
         source: io::Error,
     },
-    #[error("error running {kind} hook #{index} {path:?}: {status}{output}")]
+    #[error("error running {kind} hook #{index}: {path:?}: {status}{output}")]
     Failed {
         kind: &'static str,
         index: usize,
         path: PathBuf,
-        status: ExitStatus,
+        status: Ending,
         output: Output,
     },
     #[error(
-        "error running {kind} hook #{index} {path:?}: no end within its timeout of {seconds} s, it was killed"
+        "error running {kind} hook #{index}: {path:?}: no end within its timeout of {seconds} s, it was killed"
     )]
     Timeout {
         kind: &'static str,
@@ -54,13 +54,27 @@ pub enum HookError {
         path: PathBuf,
         seconds: i64,
     },
-    #[error("error running {kind} hook #{index} {path:?}: cannot talk to it")]
+    #[error("error running {kind} hook #{index}: {path:?}: cannot talk to it")]
     Pipe {
         kind: &'static str,
         index: usize,
         path: PathBuf,
         source: io::Error,
     },
+}
+
+/// How a hook ended, in the words of runc: `exit status 1`, `signal: killed`.
+#[derive(Debug)]
+pub struct Ending(ExitStatus);
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "exit status {code}"),
+            (None, Some(signal)) => write!(f, "signal: {}", signal_words(signal).to_lowercase()),
+            (None, None) => write!(f, "{}", self.0),
+        }
+    }
 }
 
 /// What a failed hook printed, shown behind its exit status.
@@ -77,6 +91,15 @@ impl std::fmt::Display for Output {
     }
 }
 
+/// Where a hook runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place<'a> {
+    /// Its working directory; that of the caller where there is none.
+    pub directory: Option<&'a Path>,
+    /// The environment of a hook whose config gives none.
+    pub env: &'a [String],
+}
+
 /// The most of a hook's output that is kept, in bytes: the end of it, where the reason stands.
 const KEPT_OUTPUT: usize = 4096;
 
@@ -88,9 +111,16 @@ pub fn run(
     kind: &'static str,
     hooks: Option<&Vec<Hook>>,
     state: &HookState<'_>,
+    place: Place<'_>,
 ) -> Result<(), HookError> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
-        Attempt { kind, index, hook }.run(state)?;
+        let attempt = Attempt {
+            kind,
+            index,
+            hook,
+            place,
+        };
+        attempt.run(state)?;
     }
     Ok(())
 }
@@ -99,19 +129,17 @@ struct Attempt<'a> {
     kind: &'static str,
     index: usize,
     hook: &'a Hook,
+    place: Place<'a>,
 }
 
 impl Attempt<'_> {
     fn run(&self, state: &HookState<'_>) -> Result<(), HookError> {
-        let mut child = self
-            .command(state)
-            .spawn()
-            .map_err(|source| HookError::Start {
-                kind: self.kind,
-                index: self.index,
-                path: self.hook.path().clone(),
-                source,
-            })?;
+        let mut child = self.command().spawn().map_err(|source| HookError::Start {
+            kind: self.kind,
+            index: self.index,
+            path: self.hook.path().clone(),
+            source,
+        })?;
         let document = serde_json::to_vec(state).expect("a state has only string keys");
         if let Some(mut stdin) = child.stdin.take() {
             // A hook that does not read its input has done nothing wrong (and SIGPIPE is off in this program).
@@ -132,12 +160,12 @@ impl Attempt<'_> {
             kind: self.kind,
             index: self.index,
             path: self.hook.path().clone(),
-            status: ExitStatus::from_raw(status.into_raw()),
+            status: Ending(status),
             output: Output(printable(&output)),
         })
     }
 
-    fn command(&self, state: &HookState<'_>) -> Command {
+    fn command(&self) -> Command {
         let mut command = Command::new(self.hook.path());
         if let Some((name, rest)) = self
             .hook
@@ -148,7 +176,8 @@ impl Attempt<'_> {
             command.arg0(name).args(rest);
         }
         command.env_clear();
-        for variable in self.hook.env().iter().flatten() {
+        let env = self.hook.env().as_deref().unwrap_or(self.place.env);
+        for variable in env {
             let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
             if !name.is_empty() {
                 command.env(name, value);
@@ -160,9 +189,8 @@ impl Attempt<'_> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // The bundle, as the hook's config is written with it in mind; inside the container it may not exist.
-        if state.bundle.is_dir() {
-            command.current_dir(state.bundle);
+        if let Some(directory) = self.place.directory.filter(|directory| directory.is_dir()) {
+            command.current_dir(directory);
         }
         command
     }
@@ -303,7 +331,8 @@ mod tests {
             bundle: Path::new("/"),
             annotations: None,
         };
-        run("prestart", Some(&sh(script, timeout)), &state)
+        let hooks = sh(script, timeout);
+        run("prestart", Some(&hooks), &state, Place::default())
     }
 
     #[test]
@@ -322,9 +351,34 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("exit status: 3") && error.contains("out of cheese"),
+            error.contains("exit status 3") && error.contains("out of cheese"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_killed_hook_is_told_by_the_name_of_the_signal() {
+        let error = outcome("kill -SYS $$", None).unwrap_err().to_string();
+        assert!(error.contains("signal: bad system call"), "{error}");
+    }
+
+    #[test]
+    fn a_hook_without_an_environment_gets_that_of_its_place() {
+        let state = HookState {
+            oci_version: "1.2.0",
+            id: "web",
+            status: "created",
+            pid: Some(7),
+            bundle: Path::new("/"),
+            annotations: None,
+        };
+        let place = Place {
+            directory: Some(Path::new("/usr")),
+            env: &["PATH=/usr/bin:/bin".into(), "ONE=two".into()],
+        };
+        let mut hooks = sh("test \"$ONE $PWD\" = 'two /usr'", None);
+        hooks[0].set_env(None);
+        run("startContainer", Some(&hooks), &state, place).unwrap();
     }
 
     #[test]

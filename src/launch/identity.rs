@@ -360,6 +360,14 @@ fn mask(set: Option<&Capabilities>) -> u64 {
         .fold(0, |bits, capability| bits | number(capability))
 }
 
+/// The name of a capability's number, for messages.
+fn capability_name(number: u32) -> String {
+    let known = caps::all()
+        .into_iter()
+        .find(|capability| u32::from(capability.index()) == number);
+    known.map_or_else(|| number.to_string(), |known| known.to_string())
+}
+
 fn drop_bounding(keep: u64) -> Result<(), IdentityError> {
     for capability in (0..64).filter(|capability| keep & 1 << capability == 0) {
         match sys::drop_bounding(capability) {
@@ -399,7 +407,11 @@ fn apply_capabilities(sets: &LinuxCapabilities) -> Result<(), IdentityError> {
     for capability in (0..64).filter(|capability| ambient & 1 << capability != 0) {
         // As runc: an ambient capability that is not permitted and inheritable is a warning, not an error.
         if let Err(error) = sys::raise_ambient(capability) {
-            tracing::warn!("cannot raise ambient capability {capability}: {error}");
+            tracing::warn!(
+                "can't raise ambient capability {}: {}",
+                capability_name(capability),
+                crate::report::one_line(&error)
+            );
         }
     }
     Ok(())

@@ -2,15 +2,16 @@
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, Process};
 
+use super::activation;
 use super::console::{self, ConsoleError};
 use super::environment;
-use super::hooks::{self, HookError};
+use super::hooks::{self, HookError, Place};
 use super::identity::{self, IdentityError};
 use super::namespaces::NamespaceError;
 use super::program::ProgramError;
@@ -77,12 +78,12 @@ fn set(what: &'static str) -> impl FnOnce(io::Error) -> InitError {
 /// # Errors
 /// The first step that failed. Nothing is undone here: the runtime ends this process, and the kernel takes what
 /// belongs to its namespaces.
-pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitError> {
+pub fn run(launch: &Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitError> {
     let spec = &launch.bundle.spec;
     let linux = spec.linux().as_ref().expect("checked by bundle::validate");
     let process = launch.bundle.process();
     let init = Init {
-        launch: &launch,
+        launch,
         linux,
         process,
         channel,
@@ -103,8 +104,15 @@ pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitE
     identity::set_exec_labels(process, &host_proc)?;
     init.set_limits()?;
     init.set_scheduling()?;
-    let env = environment::build(process);
+    let mut env = environment::build(process);
+    if launch.listen_fds > 0 {
+        env.extend(activation::variables(launch.listen_fds, std::process::id()));
+    }
     let workload = workload::classify(launch.choice, process, &env, channel)?;
+    // What was opened on the host must not be within reach of the container's user.
+    drop((rootfs, host_proc));
+    let fifo = launch.start.as_ref().map(AsFd::as_fd);
+    close_the_rest(fifo.as_slice(), launch.preserve_fds, channel, &workload)?;
     if !is_no_new_privs(process) {
         // Loading a filter needs CAP_SYS_ADMIN here, which the next step gives up.
         install_seccomp(launch.seccomp.as_ref(), channel)?;
@@ -112,16 +120,14 @@ pub fn run(launch: Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, InitE
     init.own_stdio()?;
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
-    // What was opened on the host must not be within reach of the container's user.
-    drop(host_proc);
     if is_no_new_privs(process) {
         sys::set_no_new_privs().map_err(set("PR_SET_NO_NEW_PRIVS"))?;
         // As late as can be: the fewer system calls of ours a profile has to allow.
         install_seccomp(launch.seccomp.as_ref(), channel)?;
     }
     init.wait_for_start()?;
-    init.run_start_hooks()?;
-    keep_descriptors(launch.preserve_fds, &program)?;
+    init.run_start_hooks(&env)?;
+    keep_descriptors(&program)?;
     Err(program.exec())
 }
 
@@ -199,10 +205,17 @@ impl Init<'_> {
         let state = self
             .launch
             .hook_state("creating", Some(std::process::id() as i32));
+        // Where the hook finds what is mounted for the container, by paths relative to it (as in runc).
+        let place = Place {
+            directory: Some(&self.launch.bundle.rootfs),
+            ..Place::default()
+        };
+        let create_container = hooks.create_container().as_ref();
         Ok(hooks::run(
             "createContainer",
-            hooks.create_container().as_ref(),
+            create_container,
             &state,
+            place,
         )?)
     }
 
@@ -285,17 +298,23 @@ impl Init<'_> {
         }
     }
 
-    fn run_start_hooks(&self) -> Result<(), InitError> {
+    fn run_start_hooks(&self, env: &[String]) -> Result<(), InitError> {
         let Some(hooks) = self.launch.bundle.spec.hooks() else {
             return Ok(());
         };
         let state = self
             .launch
             .hook_state("created", Some(std::process::id() as i32));
+        let place = Place {
+            directory: None,
+            env,
+        };
+        let start_container = hooks.start_container().as_ref();
         Ok(hooks::run(
             "startContainer",
-            hooks.start_container().as_ref(),
+            start_container,
             &state,
+            place,
         )?)
     }
 }
@@ -325,6 +344,11 @@ pub(super) fn hand_over_terminal(
     match to {
         Console::Socket(socket) => console::send(socket.as_fd(), terminal.master.as_fd())?,
         Console::Relay => {
+            // Standard output is still that of the runtime. A file or a pipe gets lines, as from any other program; only a
+            // screen wants the cursor returned.
+            if !io::stdout().is_terminal() {
+                console::end_lines_plainly(terminal.slave.as_fd())?;
+            }
             channel.ask(&Report::Terminal(terminal.master))?;
         }
     }
@@ -350,13 +374,31 @@ pub(super) fn install_seccomp(
     Ok(())
 }
 
-/// Everything above the standard descriptors and the preserved ones closes at the execve, but for what the program
-/// itself needs.
-pub(super) fn keep_descriptors(
+/// Closes what the last steps do not need: descriptors of the runtime, and those that its caller left open. Before the
+/// seccomp filter, which need not allow it.
+pub(super) fn close_the_rest(
+    own: &[BorrowedFd<'_>],
     preserved: u32,
-    program: &workload::Program,
+    channel: &ProcessEnd,
+    workload: &workload::Workload,
 ) -> Result<(), InitError> {
-    sys::cloexec_from(3 + preserved).map_err(set("close-on-exec"))?;
+    let log = crate::report::log_descriptor();
+    let mut keep: Vec<i32> = own.iter().map(AsRawFd::as_raw_fd).collect();
+    keep.push(channel.as_fd().as_raw_fd());
+    keep.extend(workload.descriptors().map(|fd| fd.as_raw_fd()));
+    keep.extend(log);
+    // SAFETY: this process only takes the steps below, and those use nothing but what is kept: the other owners of
+    // descriptors are in frames that it never returns to, for it ends by an execve or an exit.
+    #[expect(
+        unsafe_code,
+        reason = "descriptors are closed behind the backs of their owners"
+    )]
+    let closed = unsafe { sys::close_all_but(3 + preserved, keep) };
+    closed.map_err(set("close the descriptors of the runtime"))
+}
+
+/// Lets the descriptors that the program itself needs survive the execve; all others of ours do not.
+pub(super) fn keep_descriptors(program: &workload::Program) -> Result<(), InitError> {
     for fd in program.inherited() {
         sys::keep_on_exec(fd).map_err(set("a descriptor of the Wasm handler"))?;
     }

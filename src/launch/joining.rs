@@ -94,11 +94,13 @@ impl Joining<'_> {
             Cloned::Parent(pid) => pid,
             Cloned::Child => {
                 drop(runtime);
-                let outcome = enter(self, &process, two_steps, moved);
+                let outcome = enter(&self, &process, two_steps, moved);
                 report_failure(&process, outcome.map(|never| match never {}))
             }
         };
         drop(process);
+        // The words of these events are runc's: its tests look for them.
+        tracing::debug!("nsexec container setup: process {pid} is made");
         let mut joined = Joined {
             pid,
             terminal: None,
@@ -110,7 +112,9 @@ impl Joining<'_> {
             joined.channel.send(&Order::Go)?;
         }
         joined.or_stop(identity::set_oom_score(self.process, pid).map_err(LaunchError::from))?;
+        tracing::debug!("child process in init(): steps begin");
         joined.serve(&self, listener)?;
+        tracing::debug!("setns_init: about to exec");
         Ok(joined)
     }
 }
@@ -133,7 +137,7 @@ fn clone_into(target: &Target) -> std::io::Result<Cloned> {
 
 /// The process's side: the steps from its birth to its `execve`.
 fn enter(
-    joining: Joining<'_>,
+    joining: &Joining<'_>,
     channel: &ProcessEnd,
     two_steps: bool,
     moved: bool,
@@ -158,9 +162,9 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
-    open_terminal(&joining, channel)?;
+    open_terminal(joining, channel)?;
     identity::set_exec_labels(process, &joining.host_proc)?;
-    set_limits(&joining, channel)?;
+    set_limits(joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
     identity::set_scheduling(
@@ -172,20 +176,14 @@ fn enter(
             .and_then(|linux| linux.personality().as_ref()),
     )?;
     let workload = workload::classify(joining.choice, process, &env, channel)?;
+    // What was opened on the host must not be within reach of the container's user.
+    init::close_the_rest(&[], joining.preserve_fds, channel, &workload)?;
     if !init::is_no_new_privs(process) {
         init::install_seccomp(joining.seccomp.as_ref(), channel)?;
     }
     if process.user().uid() != 0 || joining.has(Kind::User) {
         identity::own_stdio(process.user().uid())?;
     }
-    // What was opened on the host must not be within reach of the container's user.
-    let Joining {
-        host_proc,
-        seccomp,
-        preserve_fds,
-        ..
-    } = joining;
-    drop(host_proc);
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
     if init::is_no_new_privs(process) {
@@ -193,12 +191,12 @@ fn enter(
             what: "PR_SET_NO_NEW_PRIVS",
             source,
         })?;
-        init::install_seccomp(seccomp.as_ref(), channel)?;
+        init::install_seccomp(joining.seccomp.as_ref(), channel)?;
     }
     init::outlive_the_runtime()?;
     channel.send(&Report::Ready)?;
     channel.wait_for_start()?;
-    init::keep_descriptors(preserve_fds, &program)?;
+    init::keep_descriptors(&program)?;
     Err(program.exec())
 }
 

@@ -15,6 +15,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::seccomp::Program;
 use crate::sys::process::{self as sys, CloneOptions, Cloned};
 
+pub mod activation;
 pub mod console;
 mod environment;
 mod handler;
@@ -24,6 +25,7 @@ mod init;
 pub mod joining;
 pub mod listener;
 pub mod namespaces;
+pub mod notify;
 mod program;
 pub mod relay;
 pub mod rootfs;
@@ -32,7 +34,7 @@ pub mod sync;
 mod usermap;
 mod workload;
 
-use hooks::{HookError, HookState};
+use hooks::{HookError, HookState, Place};
 use identity::IdentityError;
 use listener::ListenerState;
 use namespaces::{NamespaceError, Namespaces};
@@ -99,7 +101,10 @@ pub struct Launch<'a> {
     pub start: Option<OwnedFd>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the container's process keeps, those of LISTEN_FDS first.
     pub preserve_fds: u32,
+    /// How many of them are sockets for it to listen on.
+    pub listen_fds: u32,
     pub annotations: &'a BTreeMap<String, String>,
 }
 
@@ -129,8 +134,14 @@ impl Launch<'_> {
             return Ok(());
         };
         let state = self.hook_state("creating", Some(pid));
-        hooks::run("prestart", hooks.prestart().as_ref(), &state)?;
-        hooks::run("createRuntime", hooks.create_runtime().as_ref(), &state)
+        // The bundle: what a hook's config names is written with it in mind.
+        let place = Place {
+            directory: Some(&self.bundle.path),
+            ..Place::default()
+        };
+        hooks::run("prestart", hooks.prestart().as_ref(), &state, place)?;
+        let create_runtime = hooks.create_runtime().as_ref();
+        hooks::run("createRuntime", create_runtime, &state, place)
     }
 
     /// Clones the container's process and goes with it through its set-up until only the start is missing.
@@ -168,6 +179,8 @@ impl Launch<'_> {
             }
         };
         drop(process);
+        // The words of these events are runc's: its tests look for them.
+        tracing::debug!("nsexec container setup: process {pid} is made");
         let mut launched = Launched {
             pid,
             channel: runtime,
@@ -193,7 +206,9 @@ impl Launch<'_> {
         if maps || moved || two_steps {
             launched.channel.send(&Order::Go)?;
         }
+        tracing::debug!("child process in init(): steps begin");
         launched.serve(&self)?;
+        tracing::debug!("init: closing the pipe to signal completion");
         Ok(launched)
     }
 
@@ -201,7 +216,7 @@ impl Launch<'_> {
     fn become_container(self, channel: &ProcessEnd, two_steps: bool, maps: bool, moved: bool) -> ! {
         let prepared = prepare_child(&self, channel, two_steps, maps || moved || two_steps);
         let outcome = match prepared {
-            Ok(()) => init::run(self, channel).map(|never| match never {}),
+            Ok(()) => init::run(&self, channel).map(|never| match never {}),
             Err(error) => Err(error),
         };
         report_failure(channel, outcome)
@@ -241,6 +256,14 @@ fn prepare_child(
     if waits {
         channel.receive()?;
     }
+    if std::process::id() == 1 {
+        // The first process of a pid namespace has no default action for signals (pid_namespaces(7)): a container
+        // that is not started yet could be ended by SIGKILL alone.
+        sys::end_on_signals().map_err(|source| init::InitError::Set {
+            what: "signal handling",
+            source,
+        })?;
+    }
     Ok(())
 }
 
@@ -252,11 +275,14 @@ fn reset_inherited() -> Result<(), init::InitError> {
     sys::set_parent_death_signal(libc::SIGKILL).map_err(set("PR_SET_PDEATHSIG"))
 }
 
-/// Tells the runtime what failed, or whoever reads the container's stderr when the runtime has gone.
+/// Tells the runtime what failed, or whoever reads the container's stderr: when the runtime has gone, and when the program
+/// cannot be executed. The container has been started then, and its output is where its user looks, whether this was `run` or
+/// `start` (as in runc).
 fn report_failure(channel: &ProcessEnd, outcome: Result<(), init::InitError>) -> ! {
     if let Err(error) = outcome {
         let text = crate::report::one_line(&error);
-        if channel.send(&Report::Failed(text.clone())).is_err() {
+        let started = matches!(error, init::InitError::Exec { .. });
+        if started || channel.send(&Report::Failed(text.clone())).is_err() {
             let line = format!("{text}\n");
             // Nobody else is left to tell; if stderr is closed as well, the exit status has to do.
             let _written = nix::unistd::write(io::stderr(), line.as_bytes());

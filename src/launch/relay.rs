@@ -12,6 +12,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::notify::NotifySocket;
 use crate::sys::process as sys;
 
 /// Why a container cannot be followed in the foreground.
@@ -30,6 +31,8 @@ pub enum RelayError {
 #[derive(Debug)]
 pub struct Foreground {
     signals: SignalFd,
+    /// What the container says of itself, for the caller who wants to hear of it.
+    notify: Option<NotifySocket>,
 }
 
 impl Foreground {
@@ -44,7 +47,14 @@ impl Foreground {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self {
             signals: SignalFd::with_flags(&every, flags).map_err(wrap)?,
+            notify: None,
         })
+    }
+
+    /// Passes on that the container is ready, too.
+    #[must_use]
+    pub fn with_notify(self, notify: Option<NotifySocket>) -> Self {
+        Self { notify, ..self }
     }
 
     /// Forwards signals and terminal until the process ends; gives its exit code, 128 plus the signal for a killed
@@ -59,6 +69,12 @@ impl Foreground {
         let mut ended = reap(pid)?;
         while ended.is_none() {
             self.wait_for_something(screen.as_mut())?;
+            if let Some(notify) = &self.notify
+                // Our own pid: this program stays for as long as the container, and the manager watches it already.
+                && let Err(error) = notify.forward(std::process::id() as i32)
+            {
+                tracing::warn!("{}", crate::report::one_line(&error));
+            }
             while let Some(info) = self
                 .signals
                 .read_signal()
@@ -83,6 +99,12 @@ impl Foreground {
 
     fn wait_for_something(&self, screen: Option<&mut Screen>) -> Result<(), RelayError> {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            self.notify
+                .iter()
+                .map(|notify| PollFd::new(notify.as_fd(), PollFlags::POLLIN)),
+        );
+        let own = fds.len();
         let Some(screen) = screen else {
             return wait(&mut fds);
         };
@@ -98,7 +120,7 @@ impl Foreground {
                 }
             }
             wait(&mut fds)?;
-            for (place, fd) in places.into_iter().zip(&fds[1..]) {
+            for (place, fd) in places.into_iter().zip(&fds[own..]) {
                 ready[place] = fd.any().unwrap_or(true);
             }
         }

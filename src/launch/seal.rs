@@ -74,6 +74,16 @@ pub fn seal() -> Result<(), SealError> {
     })
 }
 
+/// [`seal`], for a command that is about to touch a container; says for `--debug` how it was done.
+///
+/// # Errors
+/// See [`SealError`]; without protection no container is touched.
+pub fn ensure(name: &str) -> Result<(), SealError> {
+    seal()?;
+    tracing::debug!("{name} exeseal: using /proc/self/exe clone from a read-only mount");
+    Ok(())
+}
+
 /// A descriptor of a file of the host through which nobody can write to it, whatever his rights: the file on a detached,
 /// read-only clone of its mount. A user who may not clone mounts gets a sealed copy of the file instead.
 ///

@@ -141,6 +141,12 @@ impl RuntimeEnd {
 }
 
 impl ProcessEnd {
+    /// The socket, to keep it open.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.0)
+    }
+
     /// Tells the runtime something.
     ///
     /// # Errors

@@ -91,6 +91,19 @@ pub enum Program {
 }
 
 impl Workload {
+    /// The descriptors that it is made of.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let fds = match self {
+            Self::Native => [None, None, None],
+            Self::Wasm {
+                handler,
+                module,
+                artifact,
+            } => [Some(handler), Some(module), artifact.as_ref()],
+        };
+        fds.into_iter().flatten().map(AsFd::as_fd)
+    }
+
     /// Finds the executable or writes the hand-off. Called as the container's user.
     ///
     /// # Errors

@@ -17,6 +17,18 @@ pub enum Status {
     Stopped,
 }
 
+impl Status {
+    /// Why a container cannot be started, in the words of runc.
+    pub(super) fn as_start_found_it(self) -> &'static str {
+        match self {
+            Self::Stopped => "a container that has stopped",
+            Self::Running => "an already running container",
+            Self::Paused => "a container in the paused state",
+            Self::Created => "a container in the created state",
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -14,8 +14,10 @@ use wasm_handler::choice::{self, Choice};
 use super::{Container, CreateRequest, Error, Result, RunRequest, Runtime, delete, start};
 use crate::bundle::{Bundle, SpecExt};
 use crate::cgroup::{self, Cgroup};
+use crate::launch::activation;
 use crate::launch::console;
 use crate::launch::namespaces::Namespaces;
+use crate::launch::notify::{self, NotifySocket};
 use crate::launch::relay::Foreground;
 use crate::launch::rootfs::{CgroupView, Sources};
 use crate::launch::{Console, Launch, Launched, seal};
@@ -28,10 +30,10 @@ use crate::sys::process as sys;
 /// # Errors
 /// Whatever is in the way; nothing is left behind then: no process, cgroup, mount or directory.
 pub fn create(runtime: &Runtime, request: &CreateRequest) -> Result<()> {
-    seal::seal()?;
-    let bundle = Bundle::load(&request.bundle)?;
+    seal::ensure(&runtime.name)?;
+    let mut bundle = Bundle::load(&request.bundle)?;
     let console = choose_console(runtime, request, &bundle, true)?;
-    let made = make(runtime, request, &bundle, console, Start::OnCommand)?;
+    let made = make(runtime, request, &mut bundle, console, Start::OnCommand)?;
     made.commit(request)?;
     Ok(())
 }
@@ -41,14 +43,21 @@ pub fn create(runtime: &Runtime, request: &CreateRequest) -> Result<()> {
 /// # Errors
 /// Whatever is in the way; nothing is left behind then.
 pub fn run(runtime: &Runtime, request: &RunRequest) -> Result<u8> {
-    seal::seal()?;
-    let bundle = Bundle::load(&request.create.bundle)?;
+    seal::ensure(&runtime.name)?;
+    let mut bundle = Bundle::load(&request.create.bundle)?;
     let console = choose_console(runtime, &request.create, &bundle, request.detach)?;
     let foreground = (!request.detach).then(Foreground::prepare).transpose()?;
     if !request.detach && !request.no_subreaper {
         sys::set_child_subreaper().map_err(Error::Subreaper)?;
     }
-    let made = make(runtime, &request.create, &bundle, console, Start::AtOnce)?;
+    let mut made = make(
+        runtime,
+        &request.create,
+        &mut bundle,
+        console,
+        Start::AtOnce,
+    )?;
+    let notify = made.notify.take();
     let mut launched = made.commit_unreleased(&request.create)?;
     let terminal = launched.init.take_terminal();
     let started = launched
@@ -65,9 +74,12 @@ pub fn run(runtime: &Runtime, request: &RunRequest) -> Result<u8> {
         }
     };
     let Some(foreground) = foreground else {
+        if let Some(notify) = notify {
+            start::wait_until_ready(&launched.container, &notify)?;
+        }
         return Ok(0);
     };
-    let code = foreground.follow(pid, terminal);
+    let code = foreground.with_notify(notify).follow(pid, terminal);
     if !request.keep {
         delete::destroy(&launched.container)?;
     }
@@ -89,16 +101,22 @@ struct Made {
     cgroup: Cgroup,
     init: Launched,
     record: Record,
+    notify: Option<NotifySocket>,
 }
 
 fn make(
     runtime: &Runtime,
     request: &CreateRequest,
-    bundle: &Bundle,
+    bundle: &mut Bundle,
     console: Console,
     start: Start,
 ) -> Result<Made> {
-    check_preserved(request.preserve_fds)?;
+    let listen_fds = activation::listen_fds();
+    let preserve_fds = listen_fds.saturating_add(request.preserve_fds);
+    check_preserved(preserve_fds)?;
+    let reservation = Store::new(&runtime.root).reserve(&request.id)?;
+    let notify = add_notify_socket(&reservation, bundle, start)?;
+    let bundle = &*bundle;
     let spec = &bundle.spec;
     let linux = spec.linux().as_ref().expect("checked by bundle::validate");
     let choice = choose_handler(request, bundle)?;
@@ -106,7 +124,6 @@ fn make(
     let namespaces = Namespaces::open(spec)?;
     let sources = Sources::open(spec, &bundle.path)?;
 
-    let reservation = Store::new(&runtime.root).reserve(&request.id)?;
     reservation.keep_config(&bundle.text)?;
     let fifo = (start == Start::OnCommand)
         .then(|| reservation.make_start())
@@ -137,7 +154,8 @@ fn make(
         start: fifo,
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
-        preserve_fds: request.preserve_fds,
+        preserve_fds,
+        listen_fds,
         annotations: &annotations,
     }
     .run()?;
@@ -162,7 +180,26 @@ fn make(
         cgroup,
         init,
         record,
+        notify,
     })
+}
+
+/// Gives the container a notify socket if our caller has one. With `create` it is made by `start`, which listens to it.
+fn add_notify_socket(
+    reservation: &Reservation,
+    bundle: &mut Bundle,
+    start: Start,
+) -> Result<Option<NotifySocket>> {
+    let Some(host) = notify::wanted() else {
+        return Ok(None);
+    };
+    let directory = reservation.notify_directory();
+    notify::make_directory(&directory)?;
+    notify::add_to(&mut bundle.spec, &directory);
+    match start {
+        Start::OnCommand => Ok(None),
+        Start::AtOnce => Ok(Some(NotifySocket::bind(&directory, host)?)),
+    }
 }
 
 /// A process of a container that is committed and not yet released.

@@ -7,7 +7,7 @@ use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Container, ContainerId, Error, Result, Runtime, Status, kill};
-use crate::launch::hooks::{self, HookState};
+use crate::launch::hooks::{self, HookState, Place};
 use crate::state::{StateError, Store};
 
 /// How long a killed process may take to end: it can be in the middle of a disk access.
@@ -65,7 +65,11 @@ fn run_poststop_hooks(container: &Container) -> Result<()> {
         bundle: container.bundle(),
         annotations: (!record.annotations.is_empty()).then_some(&record.annotations),
     };
-    Ok(hooks::run("poststop", hooks, &state)?)
+    let place = Place {
+        directory: Some(container.bundle()),
+        ..Place::default()
+    };
+    Ok(hooks::run("poststop", hooks, &state, place)?)
 }
 
 /// Kills the first process, and with its pid namespace all others, and waits until it is gone.

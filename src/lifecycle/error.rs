@@ -9,6 +9,7 @@ use crate::launch::LaunchError;
 use crate::launch::console::ConsoleError;
 use crate::launch::hooks::HookError;
 use crate::launch::namespaces::NamespaceError;
+use crate::launch::notify::NotifyError;
 use crate::launch::relay::RelayError;
 use crate::launch::rootfs::RootfsError;
 use crate::launch::seal::SealError;
@@ -53,6 +54,8 @@ pub enum Error {
     #[error(transparent)]
     Relay(#[from] RelayError),
     #[error(transparent)]
+    Notify(#[from] NotifyError),
+    #[error(transparent)]
     Hook(#[from] HookError),
     #[error("cannot choose how to run container {id:?}")]
     Choice {
@@ -63,7 +66,7 @@ pub enum Error {
     TerminalWithoutSocket { name: String },
     #[error("cannot use console socket if {name} will not detach or allocate tty")]
     SocketWithoutTerminal { name: String },
-    #[error("please check that preserved file descriptor {fd} is open")]
+    #[error("unable to stat preserved-fd {fd} (is it open?)")]
     NotOpen { fd: u32 },
     #[error("cannot write pid file {path:?}")]
     PidFile { path: PathBuf, source: io::Error },
@@ -83,7 +86,7 @@ pub enum Error {
     },
     #[error("invalid process")]
     Process(#[from] Invalid),
-    #[error("cannot start container {id:?}: container is {status}, it must be created")]
+    #[error("cannot start {} (container {id:?} must be created)", .status.as_start_found_it())]
     NotCreated { id: String, status: Status },
     #[error("cannot exec in a stopped container: {id:?}")]
     ExecStopped { id: String },

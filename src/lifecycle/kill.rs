@@ -24,8 +24,10 @@ pub fn kill(runtime: &Runtime, id: &ContainerId, signal: i32, all: bool) -> Resu
         }
         return Err(Error::NotRunning);
     }
+    // Asked before the signal: `run` in the foreground may forget the container as soon as it ends.
+    let all_of_them = signal == libc::SIGKILL && shares_pids(&container)?;
     signal_init(&container, signal)?;
-    if signal == libc::SIGKILL && shares_pids(&container)? {
+    if all_of_them {
         container.cgroup.kill(signal)?;
     }
     Ok(())

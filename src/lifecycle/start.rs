@@ -7,7 +7,8 @@ use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Container, ContainerId, Error, Result, Runtime, Status};
-use crate::launch::hooks::{self, HookState};
+use crate::launch::hooks::{self, HookState, Place};
+use crate::launch::notify::{self, NotifySocket};
 
 /// Starts the container's program.
 ///
@@ -27,6 +28,7 @@ pub fn start(runtime: &Runtime, id: &ContainerId) -> Result<()> {
         Status::Paused if container.entry.is_waiting_for_start() => {}
         status => return Err(not_created(status)),
     }
+    let notify = notify_socket(&container)?;
     let mut fifo = container
         .entry
         .open_start()?
@@ -36,9 +38,32 @@ pub fn start(runtime: &Runtime, id: &ContainerId) -> Result<()> {
         source,
     })?;
     container.entry.remove_start()?;
-    // A hook may take its time, and `delete --force` must be able to end that.
+    // A hook may take its time, and so may the container until it is ready; `delete --force` must be able to end that.
     drop(lock);
-    run_poststart_hooks(&container, &fifo)
+    run_poststart_hooks(&container, &fifo)?;
+    notify.map_or(Ok(()), |notify| wait_until_ready(&container, &notify))
+}
+
+/// The container's notify socket, if it was created with a place for one and our caller wants to hear of it.
+fn notify_socket(container: &Container) -> Result<Option<NotifySocket>> {
+    let directory = container.entry.notify_directory();
+    match notify::wanted() {
+        Some(host) if directory.is_dir() => Ok(Some(NotifySocket::bind(&directory, host)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Waits until the container is ready or over, and tells the caller's service manager.
+pub(super) fn wait_until_ready(container: &Container, notify: &NotifySocket) -> Result<()> {
+    let init = &container.record.init;
+    let observe = |source| Error::Observe {
+        pid: init.pid,
+        source,
+    };
+    match init.open().map_err(observe)? {
+        Some(pidfd) => Ok(notify.wait_until_ready(pidfd.as_fd(), init.pid)?),
+        None => Ok(()),
+    }
 }
 
 fn run_poststart_hooks(container: &Container, fifo: &std::fs::File) -> Result<()> {
@@ -68,7 +93,11 @@ pub(super) fn run_poststart(
         bundle: container.bundle(),
         annotations: (!record.annotations.is_empty()).then_some(&record.annotations),
     };
-    hooks::run("poststart", Some(hooks), &state).map_err(|error| {
+    let place = Place {
+        directory: Some(container.bundle()),
+        ..Place::default()
+    };
+    hooks::run("poststart", Some(hooks), &state, place).map_err(|error| {
         if let Err(error) = record.init.signal(libc::SIGKILL) {
             tracing::debug!("cannot end the container after its poststart hook failed: {error}");
         }

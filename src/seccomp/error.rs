@@ -45,7 +45,7 @@ pub enum SeccompError {
         flags: u64,
         source: io::Error,
     },
-    #[error("cannot connect to the seccomp agent at listenerPath {path:?}")]
+    #[error("failed to connect with seccomp agent at listenerPath {path:?}")]
     ConnectListener { path: PathBuf, source: io::Error },
     #[error("cannot send the seccomp listener to the agent at listenerPath {path:?}")]
     SendListener { path: PathBuf, source: io::Error },

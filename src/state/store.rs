@@ -54,7 +54,8 @@ pub enum StateError {
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
-const START: &str = "start";
+const START: &str = "exec.fifo";
+const NOTIFY: &str = "notify";
 
 /// The directory that `--root` names.
 #[derive(Debug)]
@@ -239,6 +240,12 @@ impl Entry {
         })
     }
 
+    /// The directory for the container's notify socket; it need not be there.
+    #[must_use]
+    pub fn notify_directory(&self) -> PathBuf {
+        self.dir.join(NOTIFY)
+    }
+
     /// Whether the container's process still waits for `start`.
     #[must_use]
     pub fn is_waiting_for_start(&self) -> bool {
@@ -309,7 +316,7 @@ impl Entry {
     /// # Errors
     /// [`StateError::Remove`]
     pub fn remove(&self) -> Result<(), StateError> {
-        // Our own files by name first: that is all there is, and three unlinks are less than a walk.
+        // Our own files by name first: that is nearly always all there is, and three unlinks are less than a walk.
         for name in [RECORD, CONFIG, START] {
             match fs::remove_file(self.dir.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => break,
@@ -339,6 +346,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// The directory for the container's notify socket; it need not be there.
+    #[must_use]
+    pub fn notify_directory(&self) -> PathBuf {
+        self.entry.notify_directory()
+    }
+
     /// Keeps the config.
     ///
     /// # Errors

@@ -313,14 +313,60 @@ pub fn set_capabilities(sets: CapabilitySets) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
-/// close_range(2) with CLOSE_RANGE_CLOEXEC: every descriptor from `first` up is closed by the next execve.
+/// close_range(2) of every descriptor from `first` up that is not in `keep`.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.9, `EINVAL` for the flag before 5.11.
-pub fn cloexec_from(first: c_uint) -> io::Result<()> {
-    let flags = libc::CLOSE_RANGE_CLOEXEC;
-    // SAFETY: only integers are passed, and marking a descriptor invalidates no memory.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, flags) }).map(drop)
+/// `ENOSYS` before Linux 5.9.
+///
+/// # Safety
+/// Nobody may use a closed descriptor again, and its owner may not be dropped.
+pub unsafe fn close_all_but(first: c_uint, mut keep: Vec<RawFd>) -> io::Result<()> {
+    keep.sort_unstable();
+    let mut next = first;
+    for kept in keep {
+        let Ok(kept) = c_uint::try_from(kept) else {
+            continue;
+        };
+        if kept > next {
+            // SAFETY: the caller promises that nobody misses what is closed here.
+            check(unsafe { libc::syscall(libc::SYS_close_range, next, kept - 1, 0) })?;
+        }
+        next = next.max(kept + 1);
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, next, c_uint::MAX, 0) }).map(drop)
+}
+
+/// Makes the signals that ask a process to end do so with status 128 plus their number, until an execve.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn end_on_signals() -> io::Result<()> {
+    extern "C" fn end(signal: c_int) {
+        // SAFETY: _exit(2) is async-signal-safe and runs nothing of this process.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler calls nothing but _exit.
+        let before = unsafe { libc::signal(signal, end as *const () as libc::sighandler_t) };
+        if before == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// strsignal(3): `Bad system call`.
+#[must_use]
+pub fn signal_words(signal: c_int) -> String {
+    // SAFETY: this program has one thread, so nobody else asks meanwhile.
+    let words = unsafe { libc::strsignal(signal) };
+    if words.is_null() {
+        return signal.to_string();
+    }
+    // SAFETY: strsignal gives a C string that lives until its next call.
+    let words = unsafe { CStr::from_ptr(words) };
+    words.to_string_lossy().into_owned()
 }
 
 /// Lets a descriptor survive execve.
