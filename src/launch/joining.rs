@@ -13,6 +13,7 @@ use super::handler;
 use super::identity;
 use super::init::{self, InitError};
 use super::namespaces::NamespaceError;
+use super::relay;
 use super::rootfs::ProcHandle;
 use super::sync::{self, Order, ProcessEnd, Report, RuntimeEnd, SyncError};
 use super::workload;
@@ -322,6 +323,7 @@ impl Joined {
                         .map_err(LaunchError::from),
                 )?,
                 Some(Report::Terminal(master)) => {
+                    relay::fit_to_ours(master.as_fd());
                     self.terminal = Some(master);
                     Order::Go
                 }

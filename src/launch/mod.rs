@@ -384,7 +384,10 @@ impl Launched {
         match request {
             Report::Hooks => launch.run_runtime_hooks(self.pid)?,
             Report::Limits => identity::set_rlimits(launch.bundle.process(), self.pid)?,
-            Report::Terminal(master) => self.terminal = Some(master),
+            Report::Terminal(master) => {
+                relay::fit_to_ours(master.as_fd());
+                self.terminal = Some(master);
+            }
             Report::Listener(number) => {
                 let listener = fetch(self.pid, number)?;
                 let (spec, bundle) = (&launch.bundle.spec, launch.bundle.path.as_path());

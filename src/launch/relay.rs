@@ -162,6 +162,20 @@ fn forward(pid: Pid, signal: i32) {
     }
 }
 
+/// Gives a new terminal the size of the one that we were called on. Before the container's program starts: it may ask
+/// for the size first of all.
+pub fn fit_to_ours(master: BorrowedFd<'_>) {
+    fit(io::stdin().as_fd(), master);
+}
+
+fn fit(ours: BorrowedFd<'_>, master: BorrowedFd<'_>) {
+    if let Ok((rows, columns)) = sys::window_size(ours)
+        && let Err(error) = sys::set_window_size(master, rows, columns)
+    {
+        tracing::debug!("cannot resize the terminal: {error}");
+    }
+}
+
 /// The terminal that we were called on, before the container's one.
 #[derive(Debug)]
 struct Screen {
@@ -210,11 +224,7 @@ impl Screen {
     }
 
     fn resize(&self) {
-        if let Ok((rows, columns)) = sys::window_size(self.input.as_fd())
-            && let Err(error) = sys::set_window_size(self.master.as_fd(), rows, columns)
-        {
-            tracing::debug!("cannot resize the terminal: {error}");
-        }
+        fit(self.input.as_fd(), self.master.as_fd());
     }
 
     /// What is worth waiting for, by descriptor: input, output, master.
