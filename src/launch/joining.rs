@@ -39,7 +39,6 @@ pub struct Joining<'a> {
     pub choice: Choice,
     pub console: Console,
     pub preserve_fds: u32,
-    pub host_proc: ProcHandle,
 }
 
 impl Joining<'_> {
@@ -143,6 +142,8 @@ fn enter(
     if moved {
         channel.receive()?;
     }
+    let host_proc = ProcHandle::open()?;
+    init::forget_directories(joining.preserve_fds, &[host_proc.as_fd()])?;
     let kinds = joining.kinds();
     sys::setns(joining.init, kinds).map_err(|source| InitError::Set {
         what: "the namespaces of the container",
@@ -158,8 +159,10 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
+    identity::set_exec_labels(process, &host_proc)?;
+    // With it goes the last way to the host, before the first path of the container is looked up.
+    drop(host_proc);
     open_terminal(&joining, channel)?;
-    identity::set_exec_labels(process, &joining.host_proc)?;
     set_limits(&joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
@@ -178,14 +181,11 @@ fn enter(
     if process.user().uid() != 0 || joining.has(Kind::User) {
         identity::own_stdio(process.user().uid())?;
     }
-    // What was opened on the host must not be within reach of the container's user.
     let Joining {
-        host_proc,
         seccomp,
         preserve_fds,
         ..
     } = joining;
-    drop(host_proc);
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
     if init::is_no_new_privs(process) {
