@@ -1,6 +1,7 @@
 //! A process that enters a container which exists: `exec`.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::wait::waitpid;
@@ -87,7 +88,9 @@ impl Joining<'_> {
         let (runtime, process) = sync::channel()?;
         // Only children are in a pid namespace that was joined. With the right to, we join it here, and the one
         // clone below is in it; without (rootless), a process in between joins the user namespace first.
-        let two_steps = self.has(Kind::Pid) && sys::setns(self.init, Kind::Pid as i32).is_err();
+        let own = File::open("/proc/self/ns/pid").map_err(pid_namespace)?;
+        let joins = self.has(Kind::Pid) && sys::setns(self.init, Kind::Pid as i32).is_ok();
+        let two_steps = self.has(Kind::Pid) && !joins;
         let (cloned, moved) = self.clone_into_cgroup()?;
         let pid = match cloned {
             Cloned::Parent(pid) => pid,
@@ -108,9 +111,22 @@ impl Joining<'_> {
             joined.or_stop(self.target.add(pid).map_err(LaunchError::from))?;
             joined.channel.send(&Order::Go)?;
         }
-        joined.or_stop(identity::set_oom_score(self.process, pid).map_err(LaunchError::from))?;
+        if joins {
+            // Whatever else we start, a compiler for one, is no business of the container: in there it would be
+            // signalled, traced, and its /proc/PID/root would be the host's root.
+            let back = sys::setns(own.as_fd(), Kind::Pid as i32).map_err(pid_namespace);
+            joined.or_stop(back.map_err(LaunchError::from))?;
+        }
         joined.serve(&self, listener)?;
         Ok(joined)
+    }
+}
+
+fn pid_namespace(source: std::io::Error) -> NamespaceError {
+    NamespaceError::Join {
+        kind: Kind::Pid,
+        path: "/proc/self/ns/pid".into(),
+        source,
     }
 }
 
@@ -143,6 +159,13 @@ fn enter(
         channel.receive()?;
     }
     let host_proc = ProcHandle::open()?;
+    // While this process still has the rights of the host, and before it becomes one that others cannot reach: its
+    // files in /proc are no longer its user's then.
+    identity::set_oom_score(process, "self")?;
+    sys::set_dumpable(false).map_err(|source| InitError::Set {
+        what: "PR_SET_DUMPABLE",
+        source,
+    })?;
     init::forget_directories(joining.preserve_fds, &[host_proc.as_fd()])?;
     let kinds = joining.kinds();
     sys::setns(joining.init, kinds).map_err(|source| InitError::Set {
