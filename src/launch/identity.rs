@@ -104,16 +104,16 @@ fn rlimit_number(name: &str) -> u32 {
     }
 }
 
-/// Writes /proc/PID/oom_score_adj, from the runtime's side: a lower score needs a right that a process in a user
-/// namespace does not have.
+/// Writes oom_score_adj of a process, named as in /proc. To be done with the rights of the host: a lower score needs
+/// one that a process in a user namespace does not have.
 ///
 /// # Errors
 /// `EACCES` for a score below what the caller may give.
-pub fn set_oom_score(process: &Process, pid: i32) -> Result<(), IdentityError> {
+pub fn set_oom_score(process: &Process, whose: &str) -> Result<(), IdentityError> {
     let Some(score) = process.oom_score_adj() else {
         return Ok(());
     };
-    std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+    std::fs::write(format!("/proc/{whose}/oom_score_adj"), score.to_string())
         .map_err(|source| IdentityError::OomScore { score, source })
 }
 

@@ -96,12 +96,17 @@ pub fn run(launch: &Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, Init
     let plan = init.rootfs_plan();
     let rootfs = Rootfs::mount(&plan)?;
     init.run_hooks_before_pivot()?;
+    let mut own = rootfs.directories();
+    own.push(host_proc.as_fd());
+    forget_directories(launch.preserve_fds, &own)?;
     rootfs.pivot()?;
+    init.set_kernel_parameters(&host_proc)?;
+    identity::set_exec_labels(process, &host_proc)?;
+    // With it goes the last way to the host, before the first path of the image is looked up.
+    drop(host_proc);
     init.make_working_directory()?;
     init.open_terminal(&rootfs)?;
     rootfs.finish()?;
-    init.set_kernel_parameters(&host_proc)?;
-    identity::set_exec_labels(process, &host_proc)?;
     init.set_limits()?;
     init.set_scheduling()?;
     let mut env = environment::build(process);
@@ -225,7 +230,7 @@ impl Init<'_> {
         if path.is_dir() {
             return Ok(());
         }
-        // After the pivot a path cannot lead out of the container any more.
+        // After the pivot and `forget_directories` a path cannot lead out of the container any more.
         match DirBuilder::new().recursive(true).mode(0o755).create(path) {
             Ok(()) => Ok(()),
             // A file in the way or a read-only file system: entering the directory will say so.
@@ -317,6 +322,12 @@ impl Init<'_> {
             place,
         )?)
     }
+}
+
+/// Leaves no directory open but the preserved ones and those to `keep`: see [`sys::forget_directories`].
+pub(super) fn forget_directories(preserved: u32, keep: &[BorrowedFd<'_>]) -> Result<(), InitError> {
+    let first = i32::try_from(preserved.saturating_add(3)).unwrap_or(i32::MAX);
+    sys::forget_directories(first, keep).map_err(set("open directories out of reach"))
 }
 
 /// From here on the runtime may end before this process: it is set up.

@@ -1,6 +1,7 @@
 //! A process that enters a container which exists: `exec`.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::wait::waitpid;
@@ -40,7 +41,6 @@ pub struct Joining<'a> {
     pub choice: Choice,
     pub console: Console,
     pub preserve_fds: u32,
-    pub host_proc: ProcHandle,
 }
 
 impl Joining<'_> {
@@ -89,7 +89,9 @@ impl Joining<'_> {
         let (runtime, process) = sync::channel()?;
         // Only children are in a pid namespace that was joined. With the right to, we join it here, and the one
         // clone below is in it; without (rootless), a process in between joins the user namespace first.
-        let two_steps = self.has(Kind::Pid) && sys::setns(self.init, Kind::Pid as i32).is_err();
+        let own = File::open("/proc/self/ns/pid").map_err(pid_namespace)?;
+        let joins = self.has(Kind::Pid) && sys::setns(self.init, Kind::Pid as i32).is_ok();
+        let two_steps = self.has(Kind::Pid) && !joins;
         let (cloned, moved) = self.clone_into_cgroup()?;
         let pid = match cloned {
             Cloned::Parent(pid) => pid,
@@ -112,11 +114,24 @@ impl Joining<'_> {
             joined.or_stop(self.target.add(pid).map_err(LaunchError::from))?;
             joined.channel.send(&Order::Go)?;
         }
-        joined.or_stop(identity::set_oom_score(self.process, pid).map_err(LaunchError::from))?;
+        if joins {
+            // Whatever else we start, a compiler for one, is no business of the container: in there it would be
+            // signalled, traced, and its /proc/PID/root would be the host's root.
+            let back = sys::setns(own.as_fd(), Kind::Pid as i32).map_err(pid_namespace);
+            joined.or_stop(back.map_err(LaunchError::from))?;
+        }
         tracing::debug!("child process in init(): steps begin");
         joined.serve(&self, listener)?;
         tracing::debug!("setns_init: about to exec");
         Ok(joined)
+    }
+}
+
+fn pid_namespace(source: std::io::Error) -> NamespaceError {
+    NamespaceError::Join {
+        kind: Kind::Pid,
+        path: "/proc/self/ns/pid".into(),
+        source,
     }
 }
 
@@ -148,6 +163,15 @@ fn enter(
     if moved {
         channel.receive()?;
     }
+    let host_proc = ProcHandle::open()?;
+    // While this process still has the rights of the host, and before it becomes one that others cannot reach: its
+    // files in /proc are no longer its user's then.
+    identity::set_oom_score(process, "self")?;
+    sys::set_dumpable(false).map_err(|source| InitError::Set {
+        what: "PR_SET_DUMPABLE",
+        source,
+    })?;
+    init::forget_directories(joining.preserve_fds, &[host_proc.as_fd()])?;
     let kinds = joining.kinds();
     sys::setns(joining.init, kinds).map_err(|source| InitError::Set {
         what: "the namespaces of the container",
@@ -163,9 +187,17 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
+<<<<<<< HEAD
     open_terminal(joining, channel)?;
     identity::set_exec_labels(process, &joining.host_proc)?;
     set_limits(joining, channel)?;
+=======
+    identity::set_exec_labels(process, &host_proc)?;
+    // With it goes the last way to the host, before the first path of the container is looked up.
+    drop(host_proc);
+    open_terminal(&joining, channel)?;
+    set_limits(&joining, channel)?;
+>>>>>>> 9dfef93dfa75a8b24aab037ad2f8398ed2484fe4
     set_affinity(process)?;
     let env = environment::build(process);
     identity::set_scheduling(
@@ -185,6 +217,14 @@ fn enter(
     if process.user().uid() != 0 || joining.has(Kind::User) {
         identity::own_stdio(process.user().uid())?;
     }
+<<<<<<< HEAD
+=======
+    let Joining {
+        seccomp,
+        preserve_fds,
+        ..
+    } = joining;
+>>>>>>> 9dfef93dfa75a8b24aab037ad2f8398ed2484fe4
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
     if init::is_no_new_privs(process) {

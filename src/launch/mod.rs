@@ -190,6 +190,11 @@ impl Launch<'_> {
         if moved {
             launched.give_up_on_error(|_| Ok(self.cgroup.add(pid)?))?;
         }
+        // Before a second step, which inherits it: the process may be out of reach for a user without privileges then.
+        launched.give_up_on_error(|launched| {
+            let whose = launched.pid.to_string();
+            Ok(identity::set_oom_score(self.bundle.process(), &whose)?)
+        })?;
         if two_steps {
             launched.channel.send(&Order::Go)?;
             launched.follow_second_step()?;
@@ -198,10 +203,7 @@ impl Launch<'_> {
             if maps {
                 usermap::write(&self.bundle.spec, launched.pid)?;
             }
-            Ok(identity::set_oom_score(
-                self.bundle.process(),
-                launched.pid,
-            )?)
+            Ok(())
         })?;
         if maps || moved || two_steps {
             launched.channel.send(&Order::Go)?;
@@ -234,6 +236,17 @@ fn prepare_child(
     if two_steps {
         channel.receive()?;
         launch.namespaces.prepare()?;
+        if launch
+            .namespaces
+            .is_joined(oci_spec::runtime::LinuxNamespaceType::User)
+        {
+            // There are others in it, who must not trace the child that is born among them. A new user namespace is
+            // empty, and the runtime has to reach its maps.
+            sys::set_dumpable(false).map_err(|source| init::InitError::Set {
+                what: "PR_SET_DUMPABLE",
+                source,
+            })?;
+        }
         let second = CloneOptions {
             namespaces: launch.namespaces.clone_flags(),
             cgroup: None,

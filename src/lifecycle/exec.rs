@@ -14,7 +14,6 @@ use crate::bundle::{self, SpecExt};
 use crate::launch::joining::Joining;
 use crate::launch::listener::ListenerState;
 use crate::launch::relay::Foreground;
-use crate::launch::rootfs::ProcHandle;
 use crate::launch::seal;
 use crate::seccomp;
 
@@ -87,7 +86,6 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
         })?,
         console,
         preserve_fds: request.preserve_fds,
-        host_proc: ProcHandle::open()?,
     }
     .run(|listener: BorrowedFd<'_>, pid| {
         ListenerState {

@@ -369,6 +369,46 @@ pub fn signal_words(signal: c_int) -> String {
     words.to_string_lossy().into_owned()
 }
 
+/// Puts something harmless in the place of every open directory from number `first` up, but for those to `keep`.
+/// The numbers stay open, so that whoever owns a descriptor can still close it.
+///
+/// A directory of the host that is open leads out of a container, although it is close-on-exec: an image names it as
+/// /proc/self/fd/N, in a link, as its working directory, entrypoint or interpreter, and all of those are looked up
+/// before execve(2) closes it (CVE-2024-21626). Other kinds of file lead nowhere.
+///
+/// # Errors
+/// Those of reading /proc/self/fd, which has to be the host's still, and of dup3(2).
+pub fn forget_directories(first: RawFd, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // SAFETY: only integers are passed.
+    let fd = check_int(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    // SAFETY: the kernel just made this descriptor for us.
+    let harmless = unsafe { OwnedFd::from_raw_fd(fd) };
+    let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in numbers {
+        let kept = fd < first || keep.iter().any(|kept| kept.as_raw_fd() == fd);
+        if kept || !is_directory(fd)? {
+            continue;
+        }
+        // SAFETY: only integers are passed; an owner of the number finds an open descriptor behind it as before.
+        check_int(unsafe { libc::dup3(harmless.as_raw_fd(), fd, libc::O_CLOEXEC) })?;
+    }
+    Ok(())
+}
+
+fn is_directory(fd: RawFd) -> io::Result<bool> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the call writes one stat.
+    match check_int(unsafe { libc::fstat(fd, stat.as_mut_ptr()) }) {
+        // The listing itself, closed by now.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(false),
+        Err(error) => Err(error),
+        // SAFETY: the call succeeded, so the structure is filled.
+        Ok(_) => Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFDIR),
+    }
+}
+
 /// Lets a descriptor survive execve.
 ///
 /// # Errors

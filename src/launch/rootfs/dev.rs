@@ -182,6 +182,10 @@ impl Node {
 }
 
 impl Dev {
+    pub fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
     fn find(root: BorrowedFd, made: &[Made]) -> Result<Dev, DevError> {
         let path = Path::new("/dev");
         let error = |errno| DevError::Node {

@@ -131,6 +131,13 @@ impl<'p> Rootfs<'p> {
         })
     }
 
+    /// The directories that the rest of the set-up needs. All of them are the container's own.
+    pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
+        let mounts = self.made.iter().filter_map(|made| made.root.as_deref());
+        let all = [&self.root, self.dev.dir()].into_iter().chain(mounts);
+        all.map(AsFd::as_fd).collect()
+    }
+
     /// Makes it this process's root and current directory, and points standard descriptors that are the host's
     /// /dev/null at the container's.
     pub fn pivot(&self) -> Result<(), RootfsError> {

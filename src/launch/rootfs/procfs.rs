@@ -45,6 +45,12 @@ pub enum ProcError {
 #[derive(Debug)]
 pub struct ProcHandle(OwnedFd);
 
+impl AsFd for ProcHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl ProcHandle {
     /// /proc of the host; to be called before the pivot.
     pub fn open() -> Result<ProcHandle, ProcError> {
