@@ -115,7 +115,7 @@ pub fn run(launch: &Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, Init
     }
     let workload = workload::classify(launch.choice, process, &env, channel)?;
     // What was opened on the host must not be within reach of the container's user.
-    drop((rootfs, host_proc));
+    drop(rootfs);
     let fifo = launch.start.as_ref().map(AsFd::as_fd);
     close_the_rest(fifo.as_slice(), launch.preserve_fds, channel, &workload)?;
     if !is_no_new_privs(process) {

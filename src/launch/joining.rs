@@ -187,17 +187,11 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
-<<<<<<< HEAD
-    open_terminal(joining, channel)?;
-    identity::set_exec_labels(process, &joining.host_proc)?;
-    set_limits(joining, channel)?;
-=======
     identity::set_exec_labels(process, &host_proc)?;
     // With it goes the last way to the host, before the first path of the container is looked up.
     drop(host_proc);
-    open_terminal(&joining, channel)?;
-    set_limits(&joining, channel)?;
->>>>>>> 9dfef93dfa75a8b24aab037ad2f8398ed2484fe4
+    open_terminal(joining, channel)?;
+    set_limits(joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
     identity::set_scheduling(
@@ -217,14 +211,6 @@ fn enter(
     if process.user().uid() != 0 || joining.has(Kind::User) {
         identity::own_stdio(process.user().uid())?;
     }
-<<<<<<< HEAD
-=======
-    let Joining {
-        seccomp,
-        preserve_fds,
-        ..
-    } = joining;
->>>>>>> 9dfef93dfa75a8b24aab037ad2f8398ed2484fe4
     identity::become_user(process, process.cwd())?;
     let program = workload.prepare(process, &env)?;
     if init::is_no_new_privs(process) {
