@@ -398,12 +398,12 @@ pub(super) fn close_the_rest(
     keep.push(channel.as_fd().as_raw_fd());
     keep.extend(workload.descriptors().map(|fd| fd.as_raw_fd()));
     keep.extend(log);
-    // SAFETY: this process only takes the steps below, and those use nothing but what is kept: the other owners of
-    // descriptors are in frames that it never returns to, for it ends by an execve or an exit.
     #[expect(
         unsafe_code,
         reason = "descriptors are closed behind the backs of their owners"
     )]
+    // SAFETY: this process only takes the steps below, and those use nothing but what is kept: the other owners of
+    // descriptors are in frames that it never returns to, for it ends by an execve or an exit.
     let closed = unsafe { sys::close_all_but(3 + preserved, keep) };
     closed.map_err(set("close the descriptors of the runtime"))
 }
