@@ -27,6 +27,7 @@ pub(super) fn parse<T: DeserializeOwned>(
         None => &mut document,
     };
     drop_unknown_capabilities(process);
+    complete_user(process);
     add_defaults(process);
     rename_scheduler_flags(process);
     serde_json::from_value(document).map_err(|_later| first)
@@ -63,6 +64,25 @@ fn rename_scheduler_flags(process: &mut Value) {
             _ => continue,
         };
         *flag = derived.into();
+    }
+}
+
+/// `process.user`, `uid` and `gid` are required by the specification; runc takes root for what is left out, and so do configs
+/// written for it.
+fn complete_user(process: &mut Value) {
+    let Some(process) = process
+        .as_object_mut()
+        .filter(|process| process.contains_key("cwd"))
+    else {
+        return;
+    };
+    let user = process
+        .entry("user")
+        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    for id in ["uid", "gid"] {
+        if let Some(user) = user.as_object_mut() {
+            user.entry(id).or_insert_with(|| 0.into());
+        }
     }
 }
 
@@ -119,6 +139,14 @@ mod tests {
             );
             parse_process(text.as_bytes()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_user_that_is_left_out_is_root() {
+        let process = parse_process(br#"{"cwd":"/","args":["true"]}"#).unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        let process = parse_process(br#"{"cwd":"/","user":{"uid":7}}"#).unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (7, 0));
     }
 
     #[test]
