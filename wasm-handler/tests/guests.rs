@@ -1,5 +1,9 @@
 //! What a guest sees of its container, and what its container sees of it.
 #![cfg(all(feature = "wasmtime", feature = "compiler"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 

@@ -1,5 +1,9 @@
 //! Compiling and keeping: what is refused, and that the second container of a module compiles nothing.
 #![cfg(all(feature = "wasmtime", feature = "compiler"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 
