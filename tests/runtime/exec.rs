@@ -325,7 +325,7 @@ fn only_the_three_standard_descriptors_are_open() {
     assert_eq!(bundle.exec(&["probe", "descriptors"]).ok(), "0 1 2");
     bundle
         .exec_with(&["--preserve-fds", "1"], &["true"])
-        .refused(255, &["file descriptor 3"]);
+        .refused(255, &["preserved-fd 3"]);
 }
 
 #[test]
@@ -356,6 +356,22 @@ fn the_sub_cgroup_asked_for_is_the_processs() {
     bundle
         .exec_with(&["--cgroup", "../.."], &["true"])
         .refused(255, &[".."]);
+}
+
+#[test]
+#[ignore = "needs root: mounts and cgroups"]
+fn signals_to_exec_reach_the_process_and_not_the_container() {
+    let bundle = TestBundle::minimal().args(["sleep", "1000"]);
+    let mut said = bundle.bell("said");
+    bundle.run_detached().ok();
+    let script = "trap 'exit 9' TERM; echo ready > /said; while :; do sleep 1000 & wait $!; done";
+    let mut command = bundle.command(&["exec", "one", "sh", "-c", script]);
+    let child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    said.wait();
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(bundle.wait(child).code, Some(9));
+    assert_eq!(bundle.status(), "running");
 }
 
 #[test]

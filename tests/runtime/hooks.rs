@@ -206,6 +206,21 @@ fn a_failing_start_container_hook_keeps_the_program_from_running() {
 
 #[test]
 #[ignore = "needs root: mounts and cgroups"]
+fn a_failing_poststart_hook_ends_the_container_that_it_was_for() {
+    let bundle = TestBundle::minimal()
+        .with(
+            "/hooks/poststart",
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}]),
+        )
+        .args(["sleep", "1000"]);
+    bundle
+        .run()
+        .refused(1, &["poststart", "hook #0", "exit status 3"]);
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs root: mounts and cgroups"]
 fn a_failing_poststop_hook_does_not_keep_the_container() {
     let bundle = TestBundle::minimal().with(
         "/hooks/poststop",

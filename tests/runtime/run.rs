@@ -186,7 +186,7 @@ fn preserved_descriptors_are_kept_and_no_others() {
 fn a_preserved_descriptor_that_is_not_open_is_an_error() {
     let bundle = TestBundle::minimal();
     let outcome = bundle.tandem(&["run", "--preserve-fds", "2", "one"]);
-    outcome.refused(1, &["file descriptor 3"]);
+    outcome.refused(1, &["preserved-fd 3"]);
     assert_eq!(bundle.left(), [""; 0]);
 }
 
@@ -250,6 +250,29 @@ fn a_pids_limit_holds() {
             // What the host cannot limit is not left unlimited without a word.
             outcome.refused(1, &["pids"]);
         }
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts and cgroups"]
+fn a_memory_limit_is_the_cgroups() {
+    for hierarchy in Hierarchy::all() {
+        let bundle = TestBundle::on(hierarchy)
+            .with("/linux/resources/memory", json!({"limit": 33_554_432}))
+            .args(["sleep", "1000"]);
+        let outcome = bundle.run_detached();
+        if !bundle.controller("memory") {
+            outcome.refused(1, &["memory"]);
+            continue;
+        }
+        outcome.ok();
+        let files = ["memory.max", "memory.limit_in_bytes"];
+        let cgroups = bundle.cgroups();
+        let mut paths = cgroups
+            .iter()
+            .flat_map(|cgroup| files.map(|file| format!("{cgroup}/{file}")));
+        let limit = paths.find_map(|path| fs::read_to_string(path).ok());
+        assert_eq!(limit.as_deref(), Some("33554432\n"), "{hierarchy:?}");
     }
 }
 
