@@ -27,6 +27,7 @@ use crate::sys::process::{self as sys, CloneOptions, Cloned};
 /// Everything that a process needs to enter a container.
 #[derive(Debug)]
 pub struct Joining<'a> {
+    pub id: &'a str,
     /// The config that the container was made from.
     pub spec: &'a Spec,
     pub process: &'a Process,
@@ -187,6 +188,8 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
+    // As runc: the caller's keys are not for the container, whose keyring is found by its name.
+    identity::join_session_keyring(joining.id)?;
     identity::set_exec_labels(process, &host_proc)?;
     // With it goes the last way to the host, before the first path of the container is looked up.
     drop(host_proc);
