@@ -339,7 +339,11 @@ impl Joined {
     ) -> Result<(), LaunchError> {
         loop {
             let order = match self.channel.receive()? {
-                None => return Err(super::died(self.pid)),
+                None => {
+                    // Waited for here: the pid is anybody's from now on.
+                    self.released = true;
+                    return Err(super::died(self.pid));
+                }
                 Some(Report::Failed(text)) => return Err(LaunchError::Joined { text }),
                 Some(Report::Ready) => return Ok(()),
                 Some(Report::Pid(pid)) => {
