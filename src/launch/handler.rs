@@ -1,7 +1,8 @@
 //! The runtime's side of a Wasm container: which handler runs it, and the compiled code of its module.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use wasm_handler::cache::{self, ArtifactError, CacheRequest, Origin};
@@ -20,6 +21,8 @@ pub enum HandlerError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("cannot put the compiled module on a read-only mount")]
+    Protect { source: io::Error },
     #[error("cannot prepare the Wasm module")]
     Artifact(#[from] ArtifactError),
 }
@@ -83,7 +86,21 @@ fn compile(module: BorrowedFd<'_>) -> Result<OwnedFd, HandlerError> {
             crate::report::one_line(reason)
         );
     }
-    Ok(artifact.fd)
+    match artifact.origin {
+        // A sealed memfd: nobody can write to it.
+        Origin::Uncached { .. } => Ok(artifact.fd),
+        Origin::Hit | Origin::Compiled => {
+            read_only(&artifact.fd).map_err(|source| HandlerError::Protect { source })
+        }
+    }
+}
+
+/// The same file on a read-only detached mount. A root of the container that opens a descriptor once more through
+/// /proc/PID/fd would else have the cache's file for writing, and with it the code of other containers.
+fn read_only(file: &OwnedFd) -> io::Result<OwnedFd> {
+    let by_number = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let clone = seal::clone_read_only(&by_number(file))?;
+    Ok(File::open(by_number(&clone))?.into())
 }
 
 /// Root's cache, or the user's own below XDG_CACHE_HOME.
@@ -104,4 +121,25 @@ fn cache_root() -> Option<PathBuf> {
 fn beside_us(name: &str) -> Result<PathBuf, HandlerError> {
     let own = seal::origin().map_err(|source| HandlerError::Locate { source })?;
     Ok(own.parent().unwrap_or(Path::new("/")).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_cache_cannot_be_opened_again_for_writing() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: cloning a mount takes root");
+        }
+        let path = std::env::temp_dir().join(format!("tandem-handler-{}", std::process::id()));
+        std::fs::write(&path, "code").unwrap();
+        let protected = read_only(&File::open(&path).unwrap().into());
+        std::fs::remove_file(&path).unwrap();
+        let protected = protected.unwrap();
+        let again = format!("/proc/self/fd/{}", protected.as_raw_fd());
+        assert_eq!(std::fs::read_to_string(&again).unwrap(), "code");
+        let error = std::fs::OpenOptions::new().write(true).open(&again);
+        assert_eq!(error.unwrap_err().raw_os_error(), Some(libc::EROFS));
+    }
 }

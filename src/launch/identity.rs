@@ -147,9 +147,11 @@ pub fn set_exec_labels(process: &Process, proc: &ProcHandle) -> Result<(), Ident
 pub fn join_session_keyring(id: &str) -> Result<(), IdentityError> {
     let name = CString::new(format!("_ses.{id}")).expect("an id has no null byte");
     match sys::join_session_keyring(&name) {
-        Ok(serial) => {
-            sys::allow_keyring_search(serial).map_err(set("the rights of the session keyring"))
-        }
+        Ok(serial) => match sys::allow_keyring_search(serial) {
+            // The container has changed the rights of its keyring, which is no reason to keep an exec out.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(()),
+            allowed => allowed.map_err(set("the rights of the session keyring")),
+        },
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -248,9 +250,8 @@ fn scheduler_attributes(scheduler: &Scheduler) -> Result<sys::SchedulerAttribute
 /// # Errors
 /// Those of fchown(2), except where the file system cannot or the owner may not.
 pub fn own_stdio(uid: u32) -> Result<(), IdentityError> {
-    let null = nix::sys::stat::stat("/dev/null")
-        .ok()
-        .map(|stat| stat.st_rdev);
+    // By its number: what the container has at /dev/null can be anything, and the caller's is the host's.
+    const NULL: u64 = libc::makedev(1, 3);
     let stdio = [
         (0, io::stdin().as_fd().try_clone_to_owned()),
         (1, io::stdout().as_fd().try_clone_to_owned()),
@@ -261,7 +262,7 @@ pub fn own_stdio(uid: u32) -> Result<(), IdentityError> {
         let Ok(stat) = fstat(std::os::fd::AsRawFd::as_raw_fd(&handle)) else {
             continue;
         };
-        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && Some(stat.st_rdev) == null;
+        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == NULL;
         if stat.st_uid == uid || is_null {
             continue;
         }
@@ -284,15 +285,15 @@ pub fn own_stdio(uid: u32) -> Result<(), IdentityError> {
 /// # Errors
 /// Those of the calls. A process that failed half-way must end: it has lost rights that it would need.
 pub fn become_user(process: &Process, cwd: &Path) -> Result<(), IdentityError> {
-    let (user, sets) = (process.user(), process.capabilities().as_ref());
-    if let Some(sets) = sets {
-        drop_bounding(mask(sets.bounding().as_ref()))?;
-    }
+    let user = process.user();
+    // A process that asks for no capabilities gets none, as in runc and crun: ours are not for it.
+    let none = no_capabilities();
+    let sets = process.capabilities().as_ref().unwrap_or(&none);
+    drop_bounding(mask(sets.bounding().as_ref()))?;
     // Permitted capabilities have to survive the change of the user until the config's own sets are in place.
     sys::set_keep_caps(true).map_err(set("PR_SET_KEEPCAPS"))?;
-    if let Some(mode) = user.umask() {
-        umask(Mode::from_bits_truncate(mode));
-    }
+    // As in runc and crun; the caller's is not the container's.
+    umask(Mode::from_bits_truncate(user.umask().unwrap_or(0o022)));
     set_groups(user.additional_gids().as_deref().unwrap_or_default())?;
     sys::set_gid(user.gid()).map_err(|source| IdentityError::Id {
         what: "group",
@@ -314,10 +315,19 @@ pub fn become_user(process: &Process, cwd: &Path) -> Result<(), IdentityError> {
     }
     verify_cwd()?;
     sys::set_keep_caps(false).map_err(set("PR_SET_KEEPCAPS"))?;
-    match sets {
-        Some(sets) => apply_capabilities(sets),
-        None => Ok(()),
-    }
+    apply_capabilities(sets)
+}
+
+/// Empty sets; `LinuxCapabilities::default()` is not empty.
+#[must_use]
+pub fn no_capabilities() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(None)
+        .set_effective(None)
+        .set_permitted(None)
+        .set_inheritable(None)
+        .set_ambient(None);
+    sets
 }
 
 fn enter(cwd: &Path) -> io::Result<()> {
@@ -431,6 +441,19 @@ mod tests {
         ]
         .into();
         assert_eq!(mask(Some(&set)), 1 | 1 << 21 | 1 << 40);
+    }
+
+    #[test]
+    fn no_capabilities_are_none_in_any_set() {
+        let sets = no_capabilities();
+        let all = [
+            sets.bounding(),
+            sets.effective(),
+            sets.permitted(),
+            sets.inheritable(),
+            sets.ambient(),
+        ];
+        assert!(all.into_iter().all(|set| mask(set.as_ref()) == 0));
     }
 
     #[test]

@@ -299,7 +299,12 @@ impl Init<'_> {
         self.channel.send(&Report::Ready)?;
         match &self.launch.start {
             None => Ok(self.channel.wait_for_start()?),
-            Some(fifo) => wait_for_byte(fifo.as_fd()),
+            Some(fifo) => {
+                // First for the word that the container is recorded: if the runtime is killed before that, nobody
+                // knows of this process, and on the FIFO alone it would wait for ever.
+                self.channel.wait_for_start()?;
+                wait_for_byte(fifo.as_fd())
+            }
         }
     }
 

@@ -27,6 +27,7 @@ use crate::sys::process::{self as sys, CloneOptions, Cloned};
 /// Everything that a process needs to enter a container.
 #[derive(Debug)]
 pub struct Joining<'a> {
+    pub id: &'a str,
     /// The config that the container was made from.
     pub spec: &'a Spec,
     pub process: &'a Process,
@@ -187,6 +188,8 @@ fn enter(
         what: "a session of its own",
         source: errno.into(),
     })?;
+    // As runc: the caller's keys are not for the container, whose keyring is found by its name.
+    identity::join_session_keyring(joining.id)?;
     identity::set_exec_labels(process, &host_proc)?;
     // With it goes the last way to the host, before the first path of the container is looked up.
     drop(host_proc);
@@ -336,7 +339,11 @@ impl Joined {
     ) -> Result<(), LaunchError> {
         loop {
             let order = match self.channel.receive()? {
-                None => return Err(super::died(self.pid)),
+                None => {
+                    // Waited for here: the pid is anybody's from now on.
+                    self.released = true;
+                    return Err(super::died(self.pid));
+                }
                 Some(Report::Failed(text)) => return Err(LaunchError::Joined { text }),
                 Some(Report::Ready) => return Ok(()),
                 Some(Report::Pid(pid)) => {

@@ -340,6 +340,13 @@ impl Launched {
         }
     }
 
+    /// Lets a process that waits on a FIFO know that its container is recorded.
+    pub fn confirm(&self) {
+        if let Err(error) = self.channel.send(&Order::Go) {
+            tracing::debug!("the process that was set up is gone: {error}");
+        }
+    }
+
     /// From here on the process is the container's own and outlives this program.
     pub fn release(mut self) -> i32 {
         self.released = true;
@@ -369,15 +376,21 @@ impl Launched {
             }
             Some(Report::Failed(text)) => Err(LaunchError::Init { text }),
             Some(_) => Err(SyncError::Unknown.into()),
-            None => Err(died(self.pid)),
+            None => Err(self.died()),
         }
+    }
+
+    /// The process has ended and is waited for here: its pid is anybody's from now on.
+    fn died(&mut self) -> LaunchError {
+        self.released = true;
+        died(self.pid)
     }
 
     /// Does what the process asks for until it is ready.
     fn serve(&mut self, launch: &Launch<'_>) -> Result<(), LaunchError> {
         loop {
             match self.channel.receive()? {
-                None => return Err(died(self.pid)),
+                None => return Err(self.died()),
                 Some(Report::Failed(text)) => return Err(LaunchError::Init { text }),
                 Some(Report::Ready) => return Ok(()),
                 Some(request) => {

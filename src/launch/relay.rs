@@ -190,6 +190,10 @@ struct Screen {
     master_open: bool,
 }
 
+/// The most that a terminal holds unread when the container's process ends, in bytes; drivers/tty/tty_buffer.c. More
+/// comes from processes that it has left behind, which could write for ever.
+const MOST_UNREAD: usize = 1 << 20;
+
 /// What is moved at once, in bytes: a pipe that is ready takes this much without blocking (pipe(7), PIPE_BUF).
 const CHUNK: usize = 4096;
 
@@ -267,7 +271,8 @@ impl Screen {
 
     /// Shows what the container wrote before it ended.
     fn drain(&mut self) {
-        while self.master_open || !self.to_screen.is_empty() {
+        let mut shown = 0;
+        while shown < MOST_UNREAD && (self.master_open || !self.to_screen.is_empty()) {
             while !self.to_screen.is_empty() {
                 let before = self.to_screen.len();
                 empty(&self.output, &mut self.to_screen);
@@ -277,6 +282,7 @@ impl Screen {
             }
             self.master_open =
                 fill(&self.master, &mut self.to_screen) && !self.to_screen.is_empty();
+            shown += self.to_screen.len();
         }
     }
 }

@@ -211,6 +211,7 @@ struct Committed {
 impl Made {
     fn commit(self, request: &CreateRequest) -> Result<()> {
         let committed = self.commit_unreleased(request)?;
+        committed.init.confirm();
         committed.init.release();
         Ok(())
     }
@@ -310,11 +311,13 @@ pub(super) fn choose(
     }
 }
 
-/// Each descriptor that the container is to keep must be there: a gap would be filled by one of ours.
+/// Each descriptor that the container is to keep must be there: a gap would be filled by one of ours. All others that
+/// the caller has left open are closed by every execve, also those of hooks and helpers.
 pub(super) fn check_preserved(count: u32) -> Result<()> {
-    match (3..3 + count).find(|fd| !sys::is_inherited(*fd as i32)) {
+    let end = count.saturating_add(3);
+    match (3..end).find(|fd| !sys::is_inherited(*fd as i32)) {
         Some(fd) => Err(Error::NotOpen { fd }),
-        None => Ok(()),
+        None => sys::cloexec_from(end).map_err(Error::Inherited),
     }
 }
 
@@ -332,12 +335,16 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let write = || {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let staged = path.with_file_name(format!(".{name}"));
+        // What lies there was left by a command that was killed, or put there by somebody else who may write to the
+        // directory: a FIFO would hold us up, a link would lead elsewhere.
+        match fs::remove_file(&staged) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o666)
-            .custom_flags(libc::O_NOFOLLOW)
             .open(&staged)?;
         file.write_all(pid.to_string().as_bytes())?;
         fs::rename(&staged, path)

@@ -116,6 +116,10 @@ pub enum Error {
     Affinity(#[source] libcontainer::process::cpu_affinity::CPUAffinityError),
     #[error("cannot become a subreaper")]
     Subreaper(#[source] io::Error),
+    #[error(
+        "cannot keep inherited descriptors from what is executed (Linux 5.11 or later is needed)"
+    )]
+    Inherited(#[source] io::Error),
     #[error("cannot protect this process from the container")]
     Dumpable(#[source] io::Error),
 }

@@ -11,6 +11,7 @@ use wasm_handler::choice;
 use super::create::{check_preserved, choose, protect_from_container, send_pidfd, write_pid_file};
 use super::{Container, Error, ExecRequest, Result, Runtime, Status};
 use crate::bundle::{self, SpecExt};
+use crate::launch::identity;
 use crate::launch::joining::Joining;
 use crate::launch::listener::ListenerState;
 use crate::launch::relay::Foreground;
@@ -70,6 +71,7 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
     set_initial_affinity(&process)?;
     protect_from_container()?;
     let joined = Joining {
+        id: request.id.as_str(),
         spec: &spec,
         process: &process,
         init: init.as_fd(),
@@ -203,7 +205,10 @@ fn change(mut process: Process, request: &ExecRequest) -> Result<Process> {
     }
     if !request.caps.is_empty() {
         let sets = add_capabilities(
-            process.capabilities().clone().unwrap_or_default(),
+            process
+                .capabilities()
+                .clone()
+                .unwrap_or_else(identity::no_capabilities),
             &request.caps,
         )?;
         process.set_capabilities(Some(sets));
@@ -302,13 +307,13 @@ mod tests {
 
     #[test]
     fn an_added_capability_is_never_inheritable() {
-        let sets = add_capabilities(LinuxCapabilities::default(), &["net_admin".into()]).unwrap();
+        let sets = add_capabilities(identity::no_capabilities(), &["net_admin".into()]).unwrap();
         let has = |set: &Option<oci_spec::runtime::Capabilities>| {
             set.as_ref()
                 .is_some_and(|set| set.contains(&Capability::NetAdmin))
         };
         assert!(has(sets.bounding()) && has(sets.effective()) && has(sets.permitted()));
-        assert!(!has(sets.inheritable()));
+        assert!(sets.inheritable().is_none() && !has(sets.ambient()));
         assert!(add_capabilities(LinuxCapabilities::default(), &["CAP_NOPE".into()]).is_err());
     }
 }

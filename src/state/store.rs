@@ -76,6 +76,10 @@ impl Store {
     /// [`StateError::Exists`] when a container has the id or is being made with it.
     pub fn reserve(&self, id: &ContainerId) -> Result<Reservation, StateError> {
         let dir = self.root.join(id.as_str());
+        // Whoever owns the root decides which process and which cgroup `delete` takes for the container's.
+        if let Ok(metadata) = fs::metadata(&self.root) {
+            self.require_own(&metadata)?;
+        }
         if let Err(error) = make_private_dir(&dir) {
             match error.kind() {
                 io::ErrorKind::AlreadyExists => {
@@ -120,7 +124,10 @@ impl Store {
             .mode(0o700)
             .create(&self.root)
             .map_err(wrap)?;
-        let metadata = fs::metadata(&self.root).map_err(wrap)?;
+        self.require_own(&fs::metadata(&self.root).map_err(wrap)?)
+    }
+
+    fn require_own(&self, metadata: &fs::Metadata) -> Result<(), StateError> {
         let own = nix::unistd::geteuid().as_raw();
         if metadata.uid() != own {
             return Err(StateError::ForeignRoot {
@@ -467,6 +474,19 @@ mod tests {
         drop(reservation);
         assert_eq!(store.ids().unwrap(), []);
         assert!(store.reserve(&id("web")).is_ok());
+    }
+
+    #[test]
+    fn a_root_of_another_user_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: giving a directory away takes root");
+        }
+        let scratch = Scratch::new("foreign");
+        std::os::unix::fs::chown(&scratch.0, Some(65534), None).unwrap();
+        assert!(matches!(
+            Store::new(&scratch.0).reserve(&id("a")),
+            Err(StateError::ForeignRoot { owner: 65534, .. })
+        ));
     }
 
     #[test]

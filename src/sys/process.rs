@@ -313,6 +313,16 @@ pub fn set_capabilities(sets: CapabilitySets) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
+/// close_range(2) with CLOSE_RANGE_CLOEXEC: every descriptor from `first` up is closed by the next execve.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9, `EINVAL` for the flag before 5.11.
+pub fn cloexec_from(first: c_uint) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: only integers are passed, and marking a descriptor invalidates no memory.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, flags) }).map(drop)
+}
+
 /// close_range(2) of every descriptor from `first` up that is not in `keep`.
 ///
 /// # Errors
