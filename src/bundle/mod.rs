@@ -8,8 +8,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
+use serde::de::DeserializeOwned;
 
+mod keys;
 mod tolerant;
 mod validate;
 
@@ -104,7 +106,7 @@ impl Bundle {
 /// # Errors
 /// Those of serde_json.
 pub fn parse(text: &[u8]) -> Result<Spec, serde_json::Error> {
-    serde_json::from_slice(text).or_else(|first| tolerant::parse(text, first))
+    parse_any(text)
 }
 
 /// Parses a process.json, leaving out what runc only warns about.
@@ -112,6 +114,28 @@ pub fn parse(text: &[u8]) -> Result<Spec, serde_json::Error> {
 /// # Errors
 /// Those of serde_json.
 pub fn parse_process(text: &[u8]) -> Result<Process, serde_json::Error> {
+    parse_any(text)
+}
+
+/// Parses the limits of an `update`, in the form of `linux.resources`.
+///
+/// # Errors
+/// Those of serde_json.
+pub fn parse_resources(text: &[u8]) -> Result<LinuxResources, serde_json::Error> {
+    parse_any(text)
+}
+
+fn parse_any<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    if keys::has_unusual_case(text) {
+        let mut document: serde_json::Value = serde_json::from_slice(text)?;
+        keys::rename(&mut document);
+        // Written out again, so that an error has a place, if only in this form.
+        return parse_plain(document.to_string().as_bytes());
+    }
+    parse_plain(text)
+}
+
+fn parse_plain<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(text).or_else(|first| tolerant::parse(text, first))
 }
 

@@ -105,6 +105,10 @@ pub(super) fn plain(
                     result.options.push(flag);
                 }
             }
+            _ if takes_no_value(definition) => {
+                let option = format!("--{long}={}", written.switched_on()?);
+                result.options.push(OsString::from(option));
+            }
             action => {
                 let value = match written.value {
                     Some(value) => value.to_owned(),
@@ -168,6 +172,13 @@ impl<'a> Written<'a> {
             }),
         }
     }
+}
+
+/// Whether an option is a switch whose absence is a third state.
+pub(super) fn takes_no_value(definition: &Arg) -> bool {
+    definition
+        .get_num_args()
+        .is_some_and(|count| count.min_values() == 0)
 }
 
 fn find<'a>(command: &'a Command, name: &[u8]) -> Option<&'a Arg> {
@@ -245,6 +256,23 @@ mod tests {
             options.sort();
             assert_eq!(options, ["--bundle=/b", "--force"], "{line}");
             assert_eq!(operands, ["ID"], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_switch_that_is_off_differs_from_one_that_is_not_there() {
+        for (line, options) in [
+            ("exec", &[][..]),
+            ("exec --no-new-privs", &["--no-new-privs=true"]),
+            ("exec -no-new-privs=false", &["--no-new-privs=false"]),
+        ] {
+            let definition = Arg::new("no-new-privs")
+                .long("no-new-privs")
+                .num_args(0..=1);
+            let command = Command::new("test").arg(definition);
+            let arguments = line.split(' ').skip(1).map(OsString::from);
+            let plain = plain(&command, arguments, Order::OptionsFirst).unwrap();
+            assert_eq!(plain.options, options, "{line}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
+use super::args;
 use super::command::{ENTRIES, Entry};
 use super::global::Global;
 
@@ -81,6 +82,7 @@ fn options(definitions: &Command) -> Vec<(String, String)> {
 fn written(argument: &Arg) -> Option<String> {
     let value = match argument.get_action() {
         ArgAction::SetTrue => "",
+        _ if args::takes_no_value(argument) => "",
         _ => " value",
     };
     let long = argument.get_long()?;

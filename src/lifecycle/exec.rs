@@ -188,8 +188,8 @@ fn change(mut process: Process, request: &ExecRequest) -> Result<Process> {
     if let Some(profile) = &request.apparmor {
         process.set_apparmor_profile(Some(profile.clone()));
     }
-    if request.no_new_privs {
-        process.set_no_new_privileges(Some(true));
+    if request.no_new_privs.is_some() {
+        process.set_no_new_privileges(request.no_new_privs);
     }
     if let Some(text) = &request.user {
         let (uid, gid) = parse_user(text)?;

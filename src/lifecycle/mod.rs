@@ -84,7 +84,8 @@ pub struct ExecRequest {
     pub additional_gids: Vec<u32>,
     pub process_label: Option<String>,
     pub apparmor: Option<String>,
-    pub no_new_privs: bool,
+    /// As in the container's config where it is not given.
+    pub no_new_privs: Option<bool>,
     pub caps: Vec<String>,
     /// `[controller,…:]path` of a sub-cgroup to be born in.
     pub cgroups: Vec<String>,

@@ -49,9 +49,9 @@ pub(super) struct Exec {
     /// AppArmor profile of the process
     #[arg(long)]
     apparmor: Option<String>,
-    /// let the process and its children gain no privileges by executing programs
-    #[arg(long)]
-    no_new_privs: bool,
+    /// let the process and its children gain no privileges by executing programs; =false lets them
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_new_privs: Option<bool>,
     /// add a capability (can be given again)
     #[arg(long, short)]
     cap: Vec<String>,

@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxRes
 
 use super::Subcommand;
 use super::size::{self, BadSize};
+use crate::bundle;
 use crate::cli::Outcome;
 use crate::lifecycle::{self, ContainerId, Runtime};
 
@@ -199,7 +200,7 @@ fn read(path: &Path) -> Result<LinuxResources, UpdateError> {
         path: path.into(),
         source,
     })?;
-    serde_json::from_slice(&text).map_err(|source| UpdateError::Parse {
+    bundle::parse_resources(&text).map_err(|source| UpdateError::Parse {
         path: path.into(),
         source,
     })
