@@ -124,7 +124,7 @@ pub fn run(launch: &Launch<'_>, channel: &ProcessEnd) -> Result<Infallible, Init
     }
     init.own_stdio()?;
     identity::become_user(process, process.cwd())?;
-    let program = workload.prepare(process, &env)?;
+    let program = workload.prepare(spec, process, &env)?;
     if is_no_new_privs(process) {
         sys::set_no_new_privs().map_err(set("PR_SET_NO_NEW_PRIVS"))?;
         // As late as can be: the fewer system calls of ours a profile has to allow.

@@ -27,12 +27,13 @@ use crate::sys::process::{self as sys, CloneOptions, Cloned};
 /// Everything that a process needs to enter a container.
 #[derive(Debug)]
 pub struct Joining<'a> {
-    pub id: &'a str,
     /// The config that the container was made from.
     pub spec: &'a Spec,
     pub process: &'a Process,
     /// The container's first process: its namespaces are joined.
     pub init: BorrowedFd<'a>,
+    /// The container whose session keyring is joined; `None` keeps the caller's (`--no-new-keyring`).
+    pub keyring_of: Option<&'a str>,
     pub target: Target,
     /// The caller named the target (`exec --cgroup`): no other one will do.
     pub named_cgroup: bool,
@@ -189,7 +190,9 @@ fn enter(
         source: errno.into(),
     })?;
     // As runc: the caller's keys are not for the container, whose keyring is found by its name.
-    identity::join_session_keyring(joining.id)?;
+    if let Some(id) = joining.keyring_of {
+        identity::join_session_keyring(id)?;
+    }
     identity::set_exec_labels(process, &host_proc)?;
     // With it goes the last way to the host, before the first path of the container is looked up.
     drop(host_proc);
@@ -215,7 +218,7 @@ fn enter(
         identity::own_stdio(process.user().uid())?;
     }
     identity::become_user(process, process.cwd())?;
-    let program = workload.prepare(process, &env)?;
+    let program = workload.prepare(joining.spec, process, &env)?;
     if init::is_no_new_privs(process) {
         sys::set_no_new_privs().map_err(|source| InitError::Set {
             what: "PR_SET_NO_NEW_PRIVS",

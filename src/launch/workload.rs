@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 use wasm_handler::choice::Choice;
 use wasm_handler::handoff::{self, Handoff};
 
@@ -108,7 +108,12 @@ impl Workload {
     ///
     /// # Errors
     /// See [`ProgramError`] and [`WorkloadError`].
-    pub fn prepare(self, process: &Process, env: &[String]) -> Result<Program, WorkloadError> {
+    pub fn prepare(
+        self,
+        spec: &Spec,
+        process: &Process,
+        env: &[String],
+    ) -> Result<Program, WorkloadError> {
         let args = process.args().as_deref().unwrap_or_default();
         let c_args = c_strings(args);
         match self {
@@ -131,6 +136,7 @@ impl Workload {
                     env,
                     &process.cwd().to_string_lossy(),
                 );
+                document.memory_limit = memory_limit(spec).map(handoff::guest_memory);
                 document.module = Some(module.as_raw_fd());
                 document.artifact = artifact.as_ref().map(AsRawFd::as_raw_fd);
                 let sealed =
@@ -150,6 +156,13 @@ impl Workload {
             }
         }
     }
+}
+
+/// The container's own limit, which the guest is to meet as a failing `memory.grow` before the kernel ends it.
+fn memory_limit(spec: &Spec) -> Option<u64> {
+    let resources = spec.linux().as_ref()?.resources().as_ref()?;
+    let limit = resources.memory().as_ref()?.limit()?;
+    u64::try_from(limit).ok().filter(|limit| *limit > 0)
 }
 
 fn c_strings(texts: &[String]) -> Vec<CString> {
@@ -181,10 +194,17 @@ impl Program {
             }
             Self::Wasm {
                 handler, args, env, ..
-            } => (
-                "the Wasm handler".to_owned(),
-                sys::exec_fd(handler.as_fd(), &args, &env),
-            ),
+            } => {
+                // A signal that came before the handler listens would be lost on the first process of a pid
+                // namespace. Blocked signals wait, also through the execve; the handler lets them through.
+                if let Err(errno) = nix::sys::signal::SigSet::all().thread_block() {
+                    tracing::debug!("cannot block signals: {errno}");
+                }
+                (
+                    "the Wasm handler".to_owned(),
+                    sys::exec_fd(handler.as_fd(), &args, &env),
+                )
+            }
         };
         InitError::Exec { name, source }
     }

@@ -174,6 +174,7 @@ fn make(
         owner: nix::unistd::geteuid().as_raw(),
         annotations,
         cgroup: cgroup.record(),
+        no_new_keyring: request.no_new_keyring,
     };
     Ok(Made {
         reservation,

@@ -71,10 +71,10 @@ pub fn exec(runtime: &Runtime, request: &ExecRequest) -> Result<u8> {
     set_initial_affinity(&process)?;
     protect_from_container()?;
     let joined = Joining {
-        id: request.id.as_str(),
         spec: &spec,
         process: &process,
         init: init.as_fd(),
+        keyring_of: (!container.record.no_new_keyring).then_some(request.id.as_str()),
         target: container.cgroup.exec_target(&request.cgroups)?,
         named_cgroup: !request.cgroups.is_empty(),
         cgroup: &container.cgroup,

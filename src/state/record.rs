@@ -25,6 +25,9 @@ pub struct Record {
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     pub cgroup: crate::cgroup::Record,
+    /// Made with `--no-new-keyring`: its processes have the session keyring of the caller.
+    #[serde(default)]
+    pub no_new_keyring: bool,
 }
 
 impl Record {

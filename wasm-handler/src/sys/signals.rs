@@ -26,14 +26,27 @@ const ENDING: [libc::c_int; 14] = [
 /// withholds from that one every signal that it has no handler for, pid_namespaces(7).
 ///
 /// Any other process is ended by the signal itself, which says more to a parent.
+///
+/// The runtime executes a handler with all signals blocked, so that none that comes before this is lost; they are let
+/// through here.
 pub fn end_on_signals() -> io::Result<()> {
-    if std::process::id() != 1 {
-        return Ok(());
+    if std::process::id() == 1 {
+        let mut all = ENDING
+            .into_iter()
+            .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        all.try_for_each(end_on)?;
     }
-    let all = ENDING
-        .into_iter()
-        .chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
-    all.into_iter().try_for_each(end_on)
+    unblock_all()
+}
+
+fn unblock_all() -> io::Result<()> {
+    // SAFETY: a signal set is a plain bit field, and all zeros is the empty one.
+    let none: libc::sigset_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the set is initialized, and a null old set is allowed.
+    match unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn end_on(signal: libc::c_int) -> io::Result<()> {
