@@ -200,14 +200,7 @@ fn enter(
     set_limits(joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
-    identity::set_scheduling(
-        process,
-        joining
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.personality().as_ref()),
-    )?;
+    identity::set_scheduling(process, joining.spec.linux().as_ref())?;
     let workload = workload::classify(joining.choice, process, &env, channel)?;
     // What was opened on the host must not be within reach of the container's user.
     init::close_the_rest(&[], joining.preserve_fds, channel, &workload)?;
