@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, fstat, umask};
 use oci_spec::runtime::{
-    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxPersonality, LinuxPersonalityDomain,
+    Capabilities, IOPriorityClass, Linux, LinuxCapabilities, LinuxPersonalityDomain,
     LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
 };
 
@@ -48,6 +48,9 @@ pub enum IdentityError {
     CwdOutside { cwd: PathBuf },
     #[error("personality flag {flag:?} is not supported (no flag is)")]
     PersonalityFlag { flag: String },
+    /// The words are runc's, and AllowedCPUs is systemd's name for it.
+    #[error("process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)")]
+    SchedulerCpus { source: io::Error },
     #[error("scheduler {what} is not supported")]
     Scheduler { what: String },
     #[error("invalid ioPriority {priority} (0 to 7)")]
@@ -172,12 +175,10 @@ pub fn join_session_keyring(id: &str) -> Result<(), IdentityError> {
 ///
 /// # Errors
 /// Those of the calls; what is not supported is named.
-pub fn set_scheduling(
-    process: &Process,
-    personality: Option<&LinuxPersonality>,
-) -> Result<(), IdentityError> {
+pub fn set_scheduling(process: &Process, linux: Option<&Linux>) -> Result<(), IdentityError> {
     if let Some(scheduler) = process.scheduler() {
-        sys::set_scheduler(scheduler_attributes(scheduler)?).map_err(set("the scheduler"))?;
+        let attributes = scheduler_attributes(scheduler)?;
+        sys::set_scheduler(attributes).map_err(|source| scheduler_error(source, linux))?;
     }
     if let Some(priority) = process.io_priority() {
         let level = u32::try_from(priority.priority())
@@ -193,7 +194,7 @@ pub fn set_scheduling(
         };
         sys::set_io_priority(class, level).map_err(set("the I/O priority"))?;
     }
-    if let Some(personality) = personality {
+    if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
         if let Some(flag) = personality.flags().iter().flatten().next() {
             return Err(IdentityError::PersonalityFlag { flag: flag.clone() });
         }
@@ -204,6 +205,20 @@ pub fn set_scheduling(
         sys::set_personality(domain).map_err(set("the personality"))?;
     }
     Ok(())
+}
+
+/// sched_setattr(2): EPERM also where a deadline is asked for and not every CPU may be used.
+fn scheduler_error(source: io::Error, linux: Option<&Linux>) -> IdentityError {
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let cpus = resources
+        .and_then(|resources| resources.cpu().as_ref())
+        .and_then(|cpu| cpu.cpus().as_deref());
+    match source.raw_os_error() {
+        Some(libc::EPERM) if cpus.is_some_and(|cpus| !cpus.is_empty()) => {
+            IdentityError::SchedulerCpus { source }
+        }
+        _ => set("the scheduler")(source),
+    }
 }
 
 fn scheduler_attributes(scheduler: &Scheduler) -> Result<sys::SchedulerAttributes, IdentityError> {

@@ -275,7 +275,7 @@ impl Init<'_> {
         if let Err(error) = sys::reset_cpu_affinity() {
             tracing::debug!("cannot reset the CPU affinity: {error}");
         }
-        identity::set_scheduling(self.process, self.linux.personality().as_ref())?;
+        identity::set_scheduling(self.process, Some(self.linux))?;
         if self.linux.memory_policy().is_some() {
             let syscall = libcontainer::syscall::syscall::create_syscall();
             libcontainer::process::memory_policy::setup_memory_policy(

@@ -105,7 +105,10 @@ impl Joining<'_> {
         };
         drop(process);
         // The words of these events are runc's: its tests look for them.
-        tracing::debug!("nsexec container setup: process {pid} is made");
+        tracing::debug!(
+            "nsexec container setup: process {pid} is made: affinity: {}",
+            own_affinity()
+        );
         let mut joined = Joined {
             pid,
             terminal: None,
@@ -200,14 +203,7 @@ fn enter(
     set_limits(joining, channel)?;
     set_affinity(process)?;
     let env = environment::build(process);
-    identity::set_scheduling(
-        process,
-        joining
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.personality().as_ref()),
-    )?;
+    identity::set_scheduling(process, joining.spec.linux().as_ref())?;
     let workload = workload::classify(joining.choice, process, &env, channel)?;
     // What was opened on the host must not be within reach of the container's user.
     init::close_the_rest(&[], joining.preserve_fds, channel, &workload)?;
@@ -273,6 +269,22 @@ fn set_limits(joining: &Joining<'_>, channel: &ProcessEnd) -> Result<(), InitErr
         return Ok(());
     }
     Ok(identity::set_rlimits(joining.process, 0)?)
+}
+
+/// The CPUs that this process, and with it each new one, may run on: a mask in hexadecimal digits.
+fn own_affinity() -> String {
+    let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else {
+        return "unknown".into();
+    };
+    let digit = |first: usize| {
+        let bits = (first..first + 4).rev();
+        bits.fold(0, |digit, cpu| {
+            digit << 1 | u8::from(set.is_set(cpu).unwrap_or(false))
+        })
+    };
+    let digits = (0..nix::sched::CpuSet::count()).step_by(4).rev().map(digit);
+    let text: String = digits.map(|digit| format!("{digit:x}")).collect();
+    format!("0x{}", text.trim_start_matches('0'))
 }
 
 /// config.md, execCPUAffinity: `initial` was set by the runtime before the process was made, `final` is set once it

@@ -49,13 +49,15 @@ impl Access {
         Self(self.0 & !other.0)
     }
 
-    fn parse(text: &str) -> Result<Self, DeviceRuleFlaw> {
+    /// Configs for runc on cgroup v1 deny with `a`, which stood for all there; more is never allowed by it.
+    fn parse(text: &str, allow: bool) -> Result<Self, DeviceRuleFlaw> {
         let mut access = Self(0);
         for letter in text.chars() {
             access = access.union(match letter {
                 'r' => Self::READ,
                 'w' => Self::WRITE,
                 'm' => Self::MKNOD,
+                'a' if !allow => Self::ALL,
                 _ => return Err(DeviceRuleFlaw::Access(text.into())),
             });
         }
@@ -120,7 +122,7 @@ impl Rule {
             Some(LinuxDeviceType::C) => Some(Kind::Char),
             Some(LinuxDeviceType::U | LinuxDeviceType::P) => return Err(DeviceRuleFlaw::Type),
         };
-        let access = Access::parse(rule.access().as_deref().unwrap_or_default())?;
+        let access = Access::parse(rule.access().as_deref().unwrap_or_default(), rule.allow())?;
         Ok(Self {
             allow: rule.allow(),
             kind,
@@ -274,6 +276,12 @@ mod tests {
         assert!(rules.allows(Kind::Char, 10, 232, RW));
         assert!(rules.allows(Kind::Block, 10, 232, RW));
         assert!(!rules.allows(Kind::Char, 10, 233, RW));
+    }
+
+    #[test]
+    fn all_accesses_can_be_denied_by_a_letter_but_not_allowed() {
+        assert_eq!(Access::parse("rwa", false), Ok(Access::ALL));
+        assert!(Access::parse("rwa", true).is_err());
     }
 
     #[test]
