@@ -300,9 +300,10 @@ fn remaining(deadline: Option<Instant>) -> PollTimeout {
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
-/// One line: an error message must not break the log's format.
+/// One line without terminal sequences: an error message must not break the log's format, nor the reader's terminal.
 fn printable(output: &[u8]) -> String {
-    String::from_utf8_lossy(output).trim().replace('\n', "; ")
+    let text = String::from_utf8_lossy(output).trim().replace('\n', "; ");
+    text.replace(char::is_control, " ")
 }
 
 #[cfg(test)]

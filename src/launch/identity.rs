@@ -329,6 +329,8 @@ pub fn become_user(process: &Process, cwd: &Path) -> Result<(), IdentityError> {
         })?;
     }
     verify_cwd()?;
+    // The change of ids has set it to what fs.suid_dumpable says (proc_sys_fs(5)).
+    sys::set_dumpable(false).map_err(set("PR_SET_DUMPABLE"))?;
     sys::set_keep_caps(false).map_err(set("PR_SET_KEEPCAPS"))?;
     apply_capabilities(sets)
 }

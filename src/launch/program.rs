@@ -65,6 +65,10 @@ pub fn find_module(
         return Ok(None);
     }
     for path in candidates(name, env, cwd) {
+        // Looked at first: only to open some devices has an effect.
+        if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            continue;
+        }
         // O_NONBLOCK: the image decides what lies there, and a FIFO must not hold us up.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
         let Ok(file) = OpenOptions::new()

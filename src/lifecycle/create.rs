@@ -139,6 +139,7 @@ fn make(
         },
         owner: None,
     })?;
+    reservation.keep_cgroup(&cgroup.record())?;
     protect_from_container()?;
     let annotations = sorted_annotations(bundle);
     let init = Launch {
@@ -225,7 +226,12 @@ impl Made {
         if let Some(path) = &request.pid_file {
             write_pid_file(path, self.init.pid())?;
         }
-        let entry = self.reservation.commit(&self.record)?;
+        let entry = self.reservation.commit(&self.record).inspect_err(|_| {
+            request
+                .pid_file
+                .iter()
+                .for_each(|path| forget_pid_file(path))
+        })?;
         self.cgroup.keep();
         let container = Container {
             entry,
@@ -247,6 +253,13 @@ impl Committed {
             .as_ref()
             .and_then(|hooks| hooks.poststart().as_ref());
         hooks.map_or(Ok(()), |hooks| start::run_poststart(&self.container, hooks))
+    }
+}
+
+/// The container of this pid file will not exist.
+fn forget_pid_file(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!("cannot remove the pid file {path:?}: {error}");
     }
 }
 

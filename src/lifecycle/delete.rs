@@ -7,6 +7,7 @@ use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Container, ContainerId, Error, Result, Runtime, Status, kill};
+use crate::cgroup::Cgroup;
 use crate::launch::hooks::{self, HookState, Place};
 use crate::state::{StateError, Store};
 
@@ -110,6 +111,9 @@ fn remove_remains(runtime: &Runtime, id: &ContainerId, error: StateError) -> Res
             if entry.exists() =>
         {
             let _lock = entry.lock(FlockArg::LockExclusiveNonblock)?;
+            if let Some(record) = entry.unfinished_cgroup() {
+                Cgroup::open(&record).remove()?;
+            }
             Ok(entry.remove()?)
         }
         StateError::NotFound { .. } => Ok(()),

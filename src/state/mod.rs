@@ -5,8 +5,9 @@
 //! | name | what |
 //! |---|---|
 //! | `state.json` | [`Record`]; there from the moment the container is created, replaced by rename |
+//! | `cgroup.json` | the cgroup, until there is a record and after |
 //! | `config.json` | the config that the container was made from, byte for byte |
-//! | `start` | a FIFO on which the container's process waits; there until `start` |
+//! | `exec.fifo` | a FIFO on which the container's process waits; there until `start` |
 
 mod process;
 mod record;

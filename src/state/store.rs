@@ -54,6 +54,7 @@ pub enum StateError {
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
+const CGROUP: &str = "cgroup.json";
 const START: &str = "exec.fifo";
 const NOTIFY: &str = "notify";
 
@@ -253,6 +254,12 @@ impl Entry {
         self.dir.join(NOTIFY)
     }
 
+    /// The cgroup of a container that was never finished, or whose record is damaged.
+    #[must_use]
+    pub fn unfinished_cgroup(&self) -> Option<crate::cgroup::Record> {
+        serde_json::from_slice(&fs::read(self.dir.join(CGROUP)).ok()?).ok()
+    }
+
     /// Whether the container's process still waits for `start`.
     #[must_use]
     pub fn is_waiting_for_start(&self) -> bool {
@@ -324,7 +331,7 @@ impl Entry {
     /// [`StateError::Remove`]
     pub fn remove(&self) -> Result<(), StateError> {
         // Our own files by name first: that is nearly always all there is, and three unlinks are less than a walk.
-        for name in [RECORD, CONFIG, START] {
+        for name in [RECORD, CONFIG, CGROUP, START] {
             match fs::remove_file(self.dir.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => break,
                 _ => {}
@@ -365,6 +372,16 @@ impl Reservation {
     /// [`StateError::Write`]
     pub fn keep_config(&self, text: &[u8]) -> Result<(), StateError> {
         write_new(&self.entry.dir.join(CONFIG), text)
+    }
+
+    /// Takes down the cgroup that was made, before there is a record: if this program is killed now, `delete --force` still
+    /// knows what to remove.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]
+    pub fn keep_cgroup(&self, cgroup: &crate::cgroup::Record) -> Result<(), StateError> {
+        let text = serde_json::to_vec(cgroup).expect("a record has only string keys");
+        write_new(&self.entry.dir.join(CGROUP), &text)
     }
 
     /// Makes the FIFO and opens it for the container's process to wait on.

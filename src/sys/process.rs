@@ -596,10 +596,21 @@ pub fn reset_cpu_affinity() -> io::Result<()> {
 /// # Errors
 /// Those of sigprocmask(2).
 pub fn reset_signals() -> io::Result<()> {
+    // `struct sigaction` of the kernel, at most four words: all zeros is SIG_DFL without flags.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SIGKILL and SIGSTOP can't be changed, and 32 and 33 belong to the C library: those calls fail and may.
-        // SAFETY: SIG_DFL runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The system call, since the C library keeps 32 and 33 to itself, and a caller may have them ignored. SIGKILL and
+        // SIGSTOP can't be changed: those calls fail and may.
+        // SAFETY: the structure outlives the call, SIG_DFL runs no code of ours, and a null old action is allowed.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initializes the whole set.

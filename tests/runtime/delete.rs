@@ -72,6 +72,20 @@ fn cgroups_that_the_container_made_are_deleted_too() {
 
 #[test]
 #[ignore = "needs root: mounts and cgroups"]
+fn what_a_killed_create_has_left_is_deleted_by_force() {
+    for hierarchy in Hierarchy::all() {
+        let bundle = TestBundle::on(hierarchy);
+        bundle.create().ok();
+        // The record is the last thing that a create writes.
+        std::fs::remove_file(bundle.state_root().join("one/state.json")).unwrap();
+        bundle.delete().refused(1, &["container does not exist"]);
+        bundle.tandem(&["delete", "-f", "one"]).ok();
+        assert_eq!(bundle.left(), [""; 0]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts and cgroups"]
 fn the_id_is_free_again() {
     let bundle = TestBundle::minimal().args(["echo", "again"]);
     for _ in 0..3 {

@@ -406,6 +406,8 @@ fn a_user_by_name_is_not_root() {
 fn a_reused_pid_is_not_the_container() {
     let bundle = TestBundle::minimal();
     bundle.tandem(&["run", "--keep", "one"]).ok();
+    // The kernel tells start times in ticks of 10 ms: the victim has to start in another one.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     let mut victim = Command::new("sleep").arg("1000").spawn().unwrap();
     let path = bundle.state_root().join("one/state.json");
     let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
