@@ -596,10 +596,21 @@ pub fn reset_cpu_affinity() -> io::Result<()> {
 /// # Errors
 /// Those of sigprocmask(2).
 pub fn reset_signals() -> io::Result<()> {
-    for signal in 1..=64 {
-        // SIGKILL and SIGSTOP can't be changed, and 32 and 33 belong to the C library: those calls fail and may.
-        // SAFETY: SIG_DFL runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // `struct sigaction` of the kernel (rt_sigaction(2)): SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0_u64; 4];
+    for signal in 1..=64_i32 {
+        // The system call, for the C library does not let go of 32 and 33, which a caller can have ignored as any other.
+        // SIGKILL and SIGSTOP can't be changed: those calls fail and may.
+        // SAFETY: SIG_DFL runs no code of ours, and the kernel reads one structure and a mask of eight bytes.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                8_usize,
+            )
+        };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initializes the whole set.
