@@ -28,8 +28,7 @@ pub(super) struct Exec {
     /// give the process a terminal
     #[arg(long, short)]
     tty: bool,
-    /// user (format: <uid>[:<gid>])
-    #[arg(long, short)]
+    #[arg(help = "user (format: <uid>[:<gid>])", long, short)]
     user: Option<String>,
     /// add a group id (can be given again)
     #[arg(long, short = 'g')]
@@ -58,8 +57,10 @@ pub(super) struct Exec {
     /// number of descriptors after standard error (and those of $LISTEN_FDS) that the process keeps
     #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(..=MOST_DESCRIPTORS))]
     preserve_fds: u32,
-    /// run in an existing sub-cgroup (format: [<controller>,…:]<cgroup>; can be given again)
-    #[arg(long)]
+    #[arg(
+        help = "run in an existing sub-cgroup (format: [<controller>,…:]<cgroup>; can be given again)",
+        long
+    )]
     cgroup: Vec<String>,
     /// exec in a paused container, too
     #[arg(long)]

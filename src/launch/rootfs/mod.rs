@@ -1,6 +1,6 @@
 //! The container's view of the file system: mounts, /dev, pivot, masked and read-only paths.
 //!
-//! For the launch alone. The parent calls [`check`] and [`Sources::open`]; the container's first process, in its
+//! For the launch alone. The parent calls [`check()`] and [`Sources::open`]; the container's first process, in its
 //! new mount namespace and with the host's root still in place, [`Rootfs::mount`], [`Rootfs::pivot`] and
 //! [`Rootfs::finish`], with hooks in between. `docs/mounts.md` tells what is resolved how, and what it takes of the kernel.
 //!
