@@ -23,8 +23,8 @@ pub enum HandlerError {
     },
     #[error("cannot put the compiled module on a read-only mount")]
     Protect { source: io::Error },
-    #[error("cannot prepare the Wasm module")]
-    Artifact(#[from] ArtifactError),
+    #[error("cannot prepare the Wasm module {name:?}")]
+    Artifact { name: String, source: ArtifactError },
 }
 
 /// Where compiled modules of root's containers are kept.
@@ -37,6 +37,7 @@ const CACHE: &str = "/var/cache/tandem";
 /// See [`HandlerError`]: no such engine here, or no module that it could run.
 pub fn find(
     choice: Choice,
+    name: &str,
     module: BorrowedFd<'_>,
 ) -> Result<(OwnedFd, Option<OwnedFd>), HandlerError> {
     let engine = match choice {
@@ -47,7 +48,7 @@ pub fn find(
     };
     let program = open(engine)?;
     let artifact = match engine {
-        Engine::Wasmtime => Some(compile(module)?),
+        Engine::Wasmtime => Some(compile(name, module)?),
         // WasmEdge's own compiler is not ours to run yet; its handler takes the module as it is.
         Engine::WasmEdge => None,
     };
@@ -67,16 +68,17 @@ fn open(engine: Engine) -> Result<OwnedFd, HandlerError> {
     })
 }
 
-fn compile(module: BorrowedFd<'_>) -> Result<OwnedFd, HandlerError> {
+fn compile(name: &str, module: BorrowedFd<'_>) -> Result<OwnedFd, HandlerError> {
     let compiler = beside_us("tandem-wasmc")?;
     let root = cache_root();
-    let artifact = cache::artifact(
-        module,
-        &CacheRequest {
-            root: root.as_deref(),
-            compiler: &compiler,
-        },
-    )?;
+    let request = CacheRequest {
+        root: root.as_deref(),
+        compiler: &compiler,
+    };
+    let artifact = cache::artifact(module, &request).map_err(|source| HandlerError::Artifact {
+        name: name.into(),
+        source,
+    })?;
     if let Origin::Uncached {
         reason: Some(reason),
     } = &artifact.origin

@@ -380,8 +380,12 @@ impl Joined {
                     self.or_stop(listener(fd.as_fd(), self.pid).map(|()| Order::Go))?
                 }
                 Some(Report::Wasm(module)) => {
-                    let found =
-                        handler::find(joining.choice, module.as_fd()).map_err(LaunchError::from);
+                    let found = handler::find(
+                        joining.choice,
+                        workload::entrypoint(joining.process),
+                        module.as_fd(),
+                    )
+                    .map_err(LaunchError::from);
                     let (program, artifact) = self.or_stop(found)?;
                     Order::Handler { program, artifact }
                 }

@@ -427,7 +427,8 @@ impl Launched {
                 .send(listener.as_fd())?;
             }
             Report::Wasm(module) => {
-                let (program, artifact) = handler::find(launch.choice, module.as_fd())?;
+                let name = workload::entrypoint(launch.bundle.process());
+                let (program, artifact) = handler::find(launch.choice, name, module.as_fd())?;
                 return Ok(Order::Handler { program, artifact });
             }
             Report::Pid(_) | Report::Ready | Report::Failed(_) => {

@@ -66,7 +66,8 @@ pub fn classify(
     }
 }
 
-fn entrypoint(process: &Process) -> &str {
+/// What the config calls the program.
+pub(super) fn entrypoint(process: &Process) -> &str {
     process
         .args()
         .as_ref()

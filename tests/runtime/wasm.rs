@@ -91,9 +91,13 @@ fn a_truncated_module_is_refused_with_a_line() {
         let bytes = b"\0asm\x01\0\0\0\x01\x10\x01";
         fs::write(bundle.rootfs().join("program.wasm"), bytes).unwrap();
         let bundle = bundle.args(["/program.wasm"]);
-        bundle.run().refused(1, &["Wasm", "unexpected end"]);
+        bundle
+            .run()
+            .refused(1, &["\"/program.wasm\"", "unexpected end"]);
         assert_eq!(bundle.left(), [""; 0]);
-        bundle.create().refused(1, &["Wasm", "unexpected end"]);
+        bundle
+            .create()
+            .refused(1, &["\"/program.wasm\"", "unexpected end"]);
         assert_eq!(bundle.left(), [""; 0]);
     }
 }
